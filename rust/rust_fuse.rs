@@ -5,6 +5,8 @@
 use kernel::prelude::*;
 
 mod bindings;
+#[allow(dead_code)]
+mod vfs;
 
 module! {
     type: RustFuse,

@@ -16,4 +16,4 @@
 #include <linux/uio.h>
 #include <linux/writeback.h>
 
-#include "helpers.h"
+#include "helpers.c"

@@ -1,7 +1,251 @@
 // SPDX-License-Identifier: GPL-2.0
-#include "helpers.h"
+/*
+ * What of the kernel's C interface is an inline function or a macro, as functions that
+ * Rust can call, and as constants that it can read. No logic lives here.
+ *
+ * bindgen reads this file too: `rust_fuse_NAME` becomes the Rust function `NAME`, and
+ * `RUST_FUSE_CONST_NAME` the constant `NAME`.
+ */
+#include <linux/backing-dev.h>
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/highmem.h>
+#include <linux/namei.h>
+#include <linux/pagemap.h>
+#include <linux/pid_namespace.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
+#include <linux/user_namespace.h>
+
+/* Constants. */
+
+const int RUST_FUSE_CONST_IOCB_NOWAIT = IOCB_NOWAIT;
+const int RUST_FUSE_CONST_IOCB_DIRECT = IOCB_DIRECT;
+const unsigned int RUST_FUSE_CONST_PAGE_SHIFT = PAGE_SHIFT;
+const loff_t RUST_FUSE_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
+const gfp_t RUST_FUSE_CONST_GFP_KERNEL_RECLAIMABLE = GFP_KERNEL | __GFP_RECLAIMABLE;
+
+/* Credentials and namespaces. */
+
+struct user_namespace *rust_fuse_current_user_ns(void)
+{
+	return current_user_ns();
+}
+
+struct user_namespace *rust_fuse_get_user_ns(struct user_namespace *ns)
+{
+	return get_user_ns(ns);
+}
+
+void rust_fuse_put_user_ns(struct user_namespace *ns)
+{
+	put_user_ns(ns);
+}
+
+kuid_t rust_fuse_current_fsuid(void)
+{
+	return current_fsuid();
+}
+
+kgid_t rust_fuse_current_fsgid(void)
+{
+	return current_fsgid();
+}
+
+const struct cred *rust_fuse_current_cred(void)
+{
+	return current_cred();
+}
+
+/* Inodes and dentries. */
 
 struct inode *rust_fuse_d_inode(const struct dentry *dentry)
 {
 	return d_inode(dentry);
+}
+
+struct inode *rust_fuse_d_inode_rcu(const struct dentry *dentry)
+{
+	return d_inode_rcu(dentry);
+}
+
+struct dentry *rust_fuse_dget(struct dentry *dentry)
+{
+	return dget(dentry);
+}
+
+void rust_fuse_dont_mount(struct dentry *dentry)
+{
+	dont_mount(dentry);
+}
+
+void *rust_fuse_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache, gfp_t gfp)
+{
+	return alloc_inode_sb(sb, cache, gfp);
+}
+
+enum inode_state_flags_enum rust_fuse_inode_state_read_once(struct inode *inode)
+{
+	return inode_state_read_once(inode);
+}
+
+void rust_fuse_remove_inode_hash(struct inode *inode)
+{
+	remove_inode_hash(inode);
+}
+
+loff_t rust_fuse_i_size_read(const struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+void rust_fuse_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+struct timespec64 rust_fuse_inode_get_atime(const struct inode *inode)
+{
+	return inode_get_atime(inode);
+}
+
+struct timespec64 rust_fuse_inode_get_mtime(const struct inode *inode)
+{
+	return inode_get_mtime(inode);
+}
+
+struct timespec64 rust_fuse_inode_get_ctime(const struct inode *inode)
+{
+	return inode_get_ctime(inode);
+}
+
+void rust_fuse_inode_set_atime(struct inode *inode, time64_t sec, long nsec)
+{
+	inode_set_atime(inode, sec, nsec);
+}
+
+void rust_fuse_inode_set_mtime(struct inode *inode, time64_t sec, long nsec)
+{
+	inode_set_mtime(inode, sec, nsec);
+}
+
+void rust_fuse_inode_set_ctime(struct inode *inode, time64_t sec, long nsec)
+{
+	inode_set_ctime(inode, sec, nsec);
+}
+
+dev_t rust_fuse_new_decode_dev(u32 dev)
+{
+	return new_decode_dev(dev);
+}
+
+u32 rust_fuse_new_encode_dev(dev_t dev)
+{
+	return new_encode_dev(dev);
+}
+
+bool rust_fuse_dir_emit(struct dir_context *ctx, const char *name, int namelen, u64 ino,
+			unsigned int type)
+{
+	return dir_emit(ctx, name, namelen, ino, type);
+}
+
+bool rust_fuse_dir_emit_dots(struct file *file, struct dir_context *ctx)
+{
+	return dir_emit_dots(file, ctx);
+}
+
+void rust_fuse_set_delayed_call(struct delayed_call *call, void (*fn)(void *), void *arg)
+{
+	set_delayed_call(call, fn, arg);
+}
+
+void rust_fuse_bdi_put(struct backing_dev_info *bdi)
+{
+	bdi_put(bdi);
+}
+
+void rust_fuse_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
+
+/* The page cache. */
+
+void rust_fuse_folio_get(struct folio *folio)
+{
+	folio_get(folio);
+}
+
+void rust_fuse_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+void rust_fuse_folio_lock(struct folio *folio)
+{
+	folio_lock(folio);
+}
+
+size_t rust_fuse_folio_size(const struct folio *folio)
+{
+	return folio_size(folio);
+}
+
+loff_t rust_fuse_folio_pos(const struct folio *folio)
+{
+	return folio_pos(folio);
+}
+
+bool rust_fuse_folio_test_uptodate(const struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
+size_t rust_fuse_copy_folio_from_iter(struct folio *folio, size_t offset, size_t bytes,
+				      struct iov_iter *iter)
+{
+	return copy_page_from_iter(&folio->page, offset, bytes, iter);
+}
+
+size_t rust_fuse_copy_folio_to_iter(struct folio *folio, size_t offset, size_t bytes,
+				    struct iov_iter *iter)
+{
+	return copy_page_to_iter(&folio->page, offset, bytes, iter);
+}
+
+void rust_fuse_folio_zero_range(struct folio *folio, size_t start, size_t length)
+{
+	folio_zero_range(folio, start, length);
+}
+
+void rust_fuse_flush_dcache_folio(struct folio *folio)
+{
+	flush_dcache_folio(folio);
+}
+
+struct folio *rust_fuse_readahead_folio_locked(struct readahead_control *rac)
+{
+	return __readahead_folio(rac);
+}
+
+unsigned int rust_fuse_readahead_count(struct readahead_control *rac)
+{
+	return readahead_count(rac);
+}
+
+loff_t rust_fuse_readahead_pos(struct readahead_control *rac)
+{
+	return readahead_pos(rac);
+}
+
+size_t rust_fuse_readahead_length(struct readahead_control *rac)
+{
+	return readahead_length(rac);
+}
+
+void rust_fuse_mapping_set_error(struct address_space *mapping, int error)
+{
+	mapping_set_error(mapping, error);
 }

@@ -20,10 +20,10 @@
 )]
 
 pub(crate) use generated::*;
-pub(crate) use kernel::bindings::*;
 
 mod generated {
-    use kernel::bindings::*;
+    // What is defined below takes the place of what the kernel's crate has under the same name.
+    pub(crate) use kernel::bindings::*;
     use kernel::ffi;
     use pin_init::MaybeZeroable;
 

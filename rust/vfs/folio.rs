@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Folios of the page cache while they are being read.
+//!
+//! C headers: [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h)
+
+use crate::bindings;
+use core::{marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
+use kernel::{
+    iov::{IovIterDest, IovIterSource},
+    prelude::*,
+};
+
+/// A folio of the page cache that waits for its contents: locked, not up to date, and owned, so it
+/// may travel in a request and be filled by another task than the one that asked for it.
+///
+/// It ends with [`end_read`](Self::end_read), which says whether the contents are there; when
+/// dropped, they are not, and who waits for them gets `EIO` or tries again.
+///
+/// # Invariants
+///
+/// The folio is in the page cache, locked on behalf of this value, not up to date, and this value
+/// owns a reference to it.
+pub(crate) struct LockedFolio(NonNull<bindings::folio>);
+
+// SAFETY: A folio's lock and references belong to no thread.
+unsafe impl Send for LockedFolio {}
+// SAFETY: The contents change only through `&mut self`.
+unsafe impl Sync for LockedFolio {}
+
+impl LockedFolio {
+    /// Takes over a folio from the C side.
+    ///
+    /// # Safety
+    ///
+    /// The folio must be in the page cache, locked, and not up to date; the caller hands the lock and
+    /// one reference over.
+    unsafe fn from_raw(folio: NonNull<bindings::folio>) -> Self {
+        // INVARIANT: By the function's contract.
+        Self(folio)
+    }
+
+    /// Takes over the lock of the folio that `read_folio` is given, which holds a reference for the
+    /// caller only until the lock is released.
+    ///
+    /// # Safety
+    ///
+    /// The folio must be the argument of `read_folio`, and nobody else must end the read.
+    pub(super) unsafe fn from_read_folio(folio: *mut bindings::folio) -> Self {
+        // SAFETY: The caller of `read_folio` holds a reference, to which this adds one.
+        unsafe { bindings::folio_get(folio) };
+        // SAFETY: `read_folio` gets a valid folio, so it is not null, locked and not up to date.
+        unsafe { Self::from_raw(NonNull::new_unchecked(folio)) }
+    }
+
+    /// Where in the file the folio begins, in bytes.
+    pub(crate) fn pos(&self) -> u64 {
+        // SAFETY: The folio is valid by the type invariant, and its place is constant while locked.
+        // CAST: A position in a file is not negative.
+        unsafe { bindings::folio_pos(self.0.as_ptr()) as u64 }
+    }
+
+    /// How many bytes it holds: a power of two of pages.
+    pub(crate) fn size(&self) -> usize {
+        // SAFETY: The folio is valid by the type invariant.
+        unsafe { bindings::folio_size(self.0.as_ptr()) }
+    }
+
+    /// Copies up to `len` bytes of `iter` to `offset` in the folio; returns how many there were. It
+    /// is fewer than `len` only when `iter` ends or, being user memory, faults. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when the range is not within the folio.
+    pub(crate) fn copy_from_iter(
+        &mut self,
+        offset: usize,
+        iter: &mut IovIterSource<'_>,
+        len: usize,
+    ) -> Result<usize> {
+        self.check_range(offset, len)?;
+        // SAFETY: The range is within the folio, which is ours to write until it is up to date.
+        Ok(unsafe { bindings::copy_folio_from_iter(self.0.as_ptr(), offset, len, iter.as_raw()) })
+    }
+
+    /// Copies up to `len` bytes at `offset` in the folio to `iter`, as `copy_from_iter` in reverse.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when the range is not within the folio.
+    pub(crate) fn copy_to_iter(
+        &self,
+        offset: usize,
+        iter: &mut IovIterDest<'_>,
+        len: usize,
+    ) -> Result<usize> {
+        self.check_range(offset, len)?;
+        // SAFETY: The range is within the folio.
+        Ok(unsafe { bindings::copy_folio_to_iter(self.0.as_ptr(), offset, len, iter.as_raw()) })
+    }
+
+    /// Fills a range with zeroes.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when the range is not within the folio.
+    pub(crate) fn zero_range(&mut self, offset: usize, len: usize) -> Result {
+        self.check_range(offset, len)?;
+        // SAFETY: The range is within the folio, which is ours to write until it is up to date.
+        unsafe { bindings::folio_zero_range(self.0.as_ptr(), offset, len) };
+        Ok(())
+    }
+
+    /// Unlocks the folio; its contents are what was copied there if `success`, else not valid.
+    pub(crate) fn end_read(self, success: bool) {
+        ManuallyDrop::new(self).finish(success);
+    }
+
+    /// `EINVAL` unless the range is within the folio.
+    fn check_range(&self, offset: usize, len: usize) -> Result {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.size() => Ok(()),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Ends the read. Nothing may be done with the value afterwards.
+    fn finish(&mut self, success: bool) {
+        if success {
+            // SAFETY: The folio is valid by the type invariant.
+            unsafe { bindings::flush_dcache_folio(self.0.as_ptr()) };
+        }
+        // SAFETY: By the type invariant the folio is locked by us and not up to date, and there is a
+        // reference to give up; the callers make sure that this happens once.
+        unsafe {
+            bindings::folio_end_read(self.0.as_ptr(), success);
+            bindings::folio_put(self.0.as_ptr());
+        }
+    }
+}
+
+impl Drop for LockedFolio {
+    fn drop(&mut self) {
+        self.finish(false);
+    }
+}
+
+/// The part of a file that the page cache wants read ahead, one folio at a time. Folios that are
+/// left when this goes are given back unread.
+///
+/// # Invariants
+///
+/// The pointer is to the control structure of a running readahead.
+pub(crate) struct Readahead<'a> {
+    control: NonNull<bindings::readahead_control>,
+    _call: PhantomData<&'a mut bindings::readahead_control>,
+}
+
+impl Readahead<'_> {
+    /// The readahead that the C side asks for.
+    ///
+    /// # Safety
+    ///
+    /// `control` must be the argument of `readahead`, used through the returned value only, and not
+    /// after the call.
+    pub(super) unsafe fn from_raw(control: *mut bindings::readahead_control) -> Self {
+        Self {
+            // INVARIANT: By the function's contract.
+            // SAFETY: `readahead` gets a valid pointer.
+            control: unsafe { NonNull::new_unchecked(control) },
+            _call: PhantomData,
+        }
+    }
+
+    /// Where in the file the first folio begins, in bytes. To be asked before the first is taken.
+    pub(crate) fn pos(&self) -> u64 {
+        // SAFETY: Valid by the type invariant.
+        // CAST: A position in a file is not negative.
+        unsafe { bindings::readahead_pos(self.control.as_ptr()) as u64 }
+    }
+
+    /// How many bytes the folios hold. To be asked before the first is taken.
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::readahead_length(self.control.as_ptr()) }
+    }
+}
+
+impl Iterator for Readahead<'_> {
+    type Item = LockedFolio;
+
+    fn next(&mut self) -> Option<LockedFolio> {
+        // SAFETY: Valid by the type invariant.
+        let folio = unsafe { bindings::readahead_folio_locked(self.control.as_ptr()) };
+        // SAFETY: The C side hands over folios that it has just put into the page cache, locked,
+        // with a reference.
+        NonNull::new(folio).map(|folio| unsafe { LockedFolio::from_raw(folio) })
+    }
+}
