@@ -29,6 +29,8 @@ SCRIPTS = TOP / "qemu-scripts"
 TIMED_OUT = 124
 SPLAT = 70
 NOT_RUN = 125
+# Then the kernel's log is kept under a name of its own.
+TROUBLE = (SPLAT, TIMED_OUT, NOT_RUN)
 # Seconds that the last checks may take (unloading the module, looking for leaks).
 CLEAN_UP = 120
 
@@ -140,7 +142,7 @@ class Guest:
         self.heard = b""
         self.selector = selectors.DefaultSelector()
         self.ends = []
-        self.said_bye = False
+        self.ready = self.said_bye = False
         self.channels = {}
         command = self.command_line(kernel, accel)
         self.process = subprocess.Popen(
@@ -223,6 +225,7 @@ class Guest:
             line, _, self.heard = self.heard.partition(b"\n")
             word, _, rest = line.decode(errors="replace").partition(" ")
             if word == "ready":
+                self.ready = True
                 self.channels["control"].sendall(self.job())
             elif word == "exit":
                 self.status = int(rest)
@@ -266,12 +269,12 @@ class Guest:
             if found:
                 say("the kernel complained:", *report.excerpt(lines, found))
             if timed_out:
-                what = "cleaning up after the command" if self.said_bye else "its command" if self.heard_ready() else "booting"
+                what = "cleaning up after the command" if self.said_bye else "the command" if self.ready else "booting"
                 say(f"the guest did not finish {what} in time; the end of the kernel's log:", *lines[-40:])
                 self.dump_tasks()
             elif self.failure is not None:
                 say(self.failure, *lines[-20:])
-            elif self.status is None:
+            elif self.status is None and not found:
                 errors = self.process.stderr.read().decode(errors="replace").strip()
                 say("the guest stopped before the command ended", *errors.splitlines(), *lines[-40:])
         if found:
@@ -279,9 +282,6 @@ class Guest:
         if timed_out:
             return TIMED_OUT
         return NOT_RUN if self.status is None else self.status
-
-    def heard_ready(self):
-        return "guest: " in self.log.decode(errors="replace") or self.out.seen or self.err.seen
 
     def dump_tasks(self):
         """Has the kernel print its blocked tasks, then all of them."""
@@ -313,10 +313,9 @@ class Stream:
     def __init__(self, mark, target):
         self.mark, self.target = mark, target
         self.held = b""
-        self.seen = self.ended = False
+        self.ended = False
 
     def receive(self, data):
-        self.seen = True
         if self.ended:
             return
         data = self.held + data
@@ -389,9 +388,9 @@ def main():
         guest.stop()
         if terminal:
             termios.tcsetattr(0, termios.TCSANOW, terminal)
-        if not options.log:
-            log = log.rename(BUILD / "log/guest.log")
-    if status in (SPLAT, TIMED_OUT, NOT_RUN):
+        if not options.log and status not in TROUBLE:
+            log.replace(BUILD / "log/guest.log")
+    if status in TROUBLE:
         print(f"==> guest: exit status {status}; the kernel's whole log is {log}", file=sys.stderr)
     sys.exit(status)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n"
 GROUP = "root:x:0:\nuser:x:1000:\n"
-DIRECTORIES = """dev etc mnt proc root run run/guest run/guest/bin run/guest/libfuse
-    run/guest/modules sys tmp usr usr/bin usr/sbin usr/lib usr/lib64 var var/tmp""".split()
+DIRECTORIES = """dev etc mnt proc root run run/guest run/guest/bin sys tmp usr usr/bin usr/sbin
+    usr/lib usr/lib64 var var/tmp""".split()
 SYMLINKS = {
     "bin": "usr/bin",
     "sbin": "usr/sbin",
@@ -74,7 +74,8 @@ def contents(top, build, modules):
 
 def write(out, files):
     archive = Archive(out)
-    for name in DIRECTORIES:
+    parents = [str(folder) for name in files for folder in reversed(Path(name).parents) if folder.name]
+    for name in dict.fromkeys(DIRECTORIES + parents):
         archive.add(name, stat.S_IFDIR | (0o1777 if name.endswith("tmp") else 0o755))
     for name, target in SYMLINKS.items():
         archive.add(name, stat.S_IFLNK | 0o777, target.encode())

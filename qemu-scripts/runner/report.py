@@ -35,6 +35,9 @@ def without_kernel_threads(lines):
     keep = True
     kept = []
     for line in lines:
+        # Behind the tasks comes the scheduler's state, which nobody asked for.
+        if "Sched Debug Version" in line:
+            break
         task = re.search(r"task:.* pid:(\d+).* ppid:(\d+)", line)
         if task:
             keep = "2" not in task.groups()
