@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Every command a person types. The work is done by qemu-scripts/; each of them can be
+# called by hand and says at its top what else it can do.
+
+.DEFAULT_GOAL := help
+SCRIPTS := qemu-scripts
+FLAVOUR ?= release
+MODULE ?= rust_fuse
+# What is asked of `make test` (all): lint host kunit guest debug hosts demo self
+SECTIONS ?=
+
+.PHONY: help run test module kernel userspace shell lint fmt doc rust-analyzer clean
+# The scripts share what they build, one after the other.
+.NOTPARALLEL:
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+	@echo
+	@echo "FLAVOUR=debug: module, kernel and shell on the debug kernel. MODULE=fuse: a shell on C FUSE."
+	@echo "LINUX=tree-or-tarball: another kernel source. HOST_TOOLCHAIN=1: the compilers on PATH."
+	@echo "KDIR=built-kernel: the module for a kernel of your own."
+
+run: ## build everything, boot a guest, and show the demo file systems on rust_fuse
+	@$(SCRIPTS)/run
+
+test: ## all that CI runs (SECTIONS="lint host ..." for a part of it)
+	@$(SCRIPTS)/test $(SECTIONS)
+
+module: ## build/module-release/rust_fuse.ko
+	@$(SCRIPTS)/module $(FLAVOUR)
+
+kernel: ## the guest's kernel, in the cache
+	@$(SCRIPTS)/kernel $(FLAVOUR)
+
+userspace: ## the test daemons and test programs
+	@$(SCRIPTS)/userspace
+
+shell: module userspace ## a shell in a guest with the module loaded (ctrl-a x ends it)
+	@$(SCRIPTS)/guest --tty --kernel $(FLAVOUR) --module $(MODULE)
+
+lint: ## rustfmt, clippy, shellcheck, and where `unsafe` and who may use whom
+	@$(SCRIPTS)/lint
+
+fmt: ## format the Rust code
+	@$(SCRIPTS)/lint --fix
+
+doc: ## rustdoc of the module, in build/doc
+	@$(SCRIPTS)/module $(FLAVOUR) doc
+
+rust-analyzer: ## rust-project.json, for editors
+	@$(SCRIPTS)/module $(FLAVOUR) rust-analyzer
+
+clean: ## remove build/ (the kernel and the toolchain stay in the cache)
+	rm -rf build rust-project.json
