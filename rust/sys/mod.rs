@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the queues need of a kernel: memory, a lock, sleeping and waking, the time.
+//!
+//! `queue/` names nothing of the kernel but this room. The host model of the queues
+//! (`userspace-test/queue-model`) has a room of the same name and shape over threads that a test
+//! schedules, so that the very same queue sources run in both worlds.
+
+mod bell;
+pub(crate) mod fifo;
+mod lock;
+mod memory;
+mod park;
+
+pub(crate) use bell::Bell;
+pub(crate) use kernel::error::{Error, Result};
+pub(crate) use lock::{Guard, Lock};
+pub(crate) use memory::{insist, Box, Vec, VecExt};
+pub(crate) use park::{park, Sleep, Thread};
+
+/// The errors that the queues give, by their names in `errno.h`.
+pub(crate) mod errno {
+    use kernel::error::{code, Error};
+
+    pub(crate) const EAGAIN: Error = code::EAGAIN;
+    pub(crate) const ECONNABORTED: Error = code::ECONNABORTED;
+    pub(crate) const EINTR: Error = code::EINTR;
+    pub(crate) const EINVAL: Error = code::EINVAL;
+    pub(crate) const EIO: Error = code::EIO;
+    pub(crate) const ENODEV: Error = code::ENODEV;
+    pub(crate) const ENOENT: Error = code::ENOENT;
+    pub(crate) const ENOMEM: Error = code::ENOMEM;
+    pub(crate) const ENOTCONN: Error = code::ENOTCONN;
+    pub(crate) const ERESTARTSYS: Error = code::ERESTARTSYS;
+}
+
+/// Nanoseconds of the monotonic clock.
+pub(crate) fn now() -> u64 {
+    // SAFETY: Reading the clock has no preconditions outside of an NMI.
+    unsafe { kernel::bindings::ktime_get() as u64 }
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sleeping until somebody else says so.
+
+use crate::bindings;
+use kernel::{current, sync::aref::ARef, task::Task};
+
+/// A thread that can be woken.
+pub(crate) struct Thread(ARef<Task>);
+
+impl Thread {
+    /// The thread that calls.
+    pub(crate) fn current() -> Self {
+        Thread(ARef::from(&**current!()))
+    }
+
+    /// Wakes the thread if it sleeps. It may have gone on to sleep for another reason by now: like
+    /// everything in the kernel it then looks, and sleeps again.
+    pub(crate) fn unpark(self) {
+        self.0.wake_up();
+    }
+}
+
+/// What ends a sleep besides being woken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// Any signal.
+    Interruptible,
+    /// A fatal signal.
+    Killable,
+    /// Nothing.
+    Uninterruptible,
+}
+
+impl Sleep {
+    fn state(self) -> u32 {
+        match self {
+            Sleep::Interruptible => bindings::TASK_INTERRUPTIBLE,
+            Sleep::Killable => bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE,
+            Sleep::Uninterruptible => bindings::TASK_UNINTERRUPTIBLE,
+        }
+    }
+}
+
+/// Sleeps until `ready` gives something; nothing when a signal came first.
+///
+/// `ready` is asked before the first sleep and after each waking, also when a signal has come, so
+/// that what a waker did is never missed. It runs with the task set to sleep: it must not sleep
+/// itself, but may take a spinlock.
+pub(crate) fn park<R>(sleep: Sleep, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
+    let state = sleep.state();
+    let result = loop {
+        // SAFETY: Any of the sleeping states may be set for the current task; it is set back below.
+        unsafe { bindings::set_current_state(state) };
+        let got = ready();
+        // SAFETY: Looks at the current task only.
+        if got.is_some() || unsafe { bindings::signal_pending_state(state) } {
+            break got;
+        }
+        // SAFETY: The current task is in process context and holds no spinlock: those of this
+        // module are released before anything parks.
+        unsafe { bindings::schedule() };
+    };
+    // SAFETY: The current task runs.
+    unsafe { bindings::set_current_state(bindings::TASK_RUNNING) };
+    result
+}
