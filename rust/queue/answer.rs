@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Replies.
+
+use super::{lifecycle::DeviceId, state::Place, table::Index, Carried, Queue, INTERRUPT_BIT};
+use crate::sys::{errno, Box, Error, Result};
+
+/// A request whose reply is being copied. Ends with EIO when it is dropped.
+pub(crate) struct Answer<'q, C: Carried> {
+    queue: &'q Queue<C>,
+    index: Index,
+    request: Option<Box<C>>,
+}
+
+impl<C: Carried> Queue<C> {
+    /// Begins to answer the request with that `unique`: found by its slot, checked by its
+    /// generation. ENOENT when this device is not processing it.
+    pub(crate) fn answer(&self, device: DeviceId, unique: u64) -> Result<Answer<'_, C>> {
+        let mut lock = self.lock();
+        let index = lock.processed_by(device, unique)?;
+        let request = lock.slots.at(index).request.take();
+        lock.move_to(index, Place::Writing);
+        Ok(Answer {
+            queue: self,
+            index,
+            request,
+        })
+    }
+
+    /// The daemon answers an interrupt; `unique` is that of the interrupt. ENOENT when this device
+    /// is not processing the request.
+    pub(crate) fn answer_interrupt(
+        &self,
+        device: DeviceId,
+        unique: u64,
+        answer: InterruptAnswer,
+    ) -> Result {
+        let mut lock = self.lock();
+        let index = lock.processed_by(device, unique & !INTERRUPT_BIT)?;
+        match answer {
+            InterruptAnswer::Understood => {}
+            InterruptAnswer::Malformed => return Err(errno::EINVAL),
+            InterruptAnswer::NotSupported => lock.no_interrupt = true,
+            InterruptAnswer::Again => {
+                if !lock.slots.at(index).interrupted {
+                    return Err(errno::EINVAL);
+                }
+                lock.interrupt(index);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a daemon says to an interrupt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InterruptAnswer {
+    /// Any other answer: it will see to it.
+    Understood,
+    /// ENOSYS.
+    NotSupported,
+    /// EAGAIN.
+    Again,
+    /// More than a header: EINVAL.
+    Malformed,
+}
+
+impl<C: Carried> super::state::State<C> {
+    fn processed_by(&mut self, device: DeviceId, unique: u64) -> Result<Index> {
+        let index = self.find(unique).ok_or(errno::ENOENT)?;
+        let slot = self.slots.at(index);
+        if self.connected && slot.place == Place::Processing && slot.device == device.index() {
+            Ok(index)
+        } else {
+            Err(errno::ENOENT)
+        }
+    }
+}
+
+impl<C: Carried> Answer<'_, C> {
+    /// Where the reply is to be copied to.
+    pub(crate) fn request(&mut self) -> &mut C {
+        match &mut self.request {
+            Some(request) => request,
+            // It is taken out only by what consumes `self`.
+            None => unreachable!(),
+        }
+    }
+
+    /// The reply is there. ENOENT when all was aborted meanwhile.
+    pub(crate) fn finish(mut self, outcome: Result) -> Result {
+        self.end(outcome)
+    }
+
+    fn end(&mut self, outcome: Result) -> Result {
+        let Some(request) = self.request.take() else {
+            return Ok(());
+        };
+        let mut lock = self.queue.lock();
+        if lock.slots.at(self.index).doomed {
+            lock.end(self.index, request, Err(errno::ECONNABORTED));
+            return Err(errno::ENOENT);
+        }
+        lock.end(self.index, request, outcome);
+        Ok(())
+    }
+}
+
+impl<C: Carried> Drop for Answer<'_, C> {
+    fn drop(&mut self) {
+        let error: Error = errno::EIO;
+        let _ = self.end(Err(error));
+    }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The connection starts, devices come and go, all is aborted.
+
+use super::{
+    reader::Given,
+    state::{Locked, Place, State, PLACE},
+    table::{Growth, Index, Linked, Links, List},
+    Carried, Queue,
+};
+use crate::sys::{errno, park, Result, Sleep, Thread};
+
+/// An open device, as the queues know it.
+pub(super) struct Device {
+    links: Links,
+    /// What was read from it and not yet answered.
+    pub(super) processing: List<PLACE>,
+}
+
+impl Device {
+    fn new() -> Self {
+        Device {
+            links: Links::NEW,
+            processing: List::new(),
+        }
+    }
+}
+
+impl Linked<PLACE> for Device {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+/// Names a device that was attached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DeviceId(Index);
+
+impl DeviceId {
+    pub(super) fn index(self) -> Index {
+        self.0
+    }
+}
+
+impl<C: Carried> Queue<C> {
+    /// The daemon has answered INIT: what waits at the gate goes on. Without `batch_forgets`, a
+    /// daemon of old, readers get one forget at a time.
+    pub(crate) fn start(&self, batch_forgets: bool) {
+        let mut lock = self.lock();
+        lock.started = true;
+        lock.batch_forgets = batch_forgets;
+        while let Some(index) = lock.lists.gate.front() {
+            lock.offer(index);
+        }
+        lock.refill();
+    }
+
+    /// Whether [`start`](Queue::start) was called, and nothing has been aborted since.
+    pub(crate) fn is_started(&self) -> bool {
+        let lock = self.lock();
+        lock.started && lock.connected
+    }
+
+    /// Whether nothing was aborted yet.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.lock().connected
+    }
+
+    /// Adds a device. ENOTCONN after an abort, ENOMEM; may sleep.
+    pub(crate) fn attach(&self) -> Result<DeviceId> {
+        loop {
+            let mut lock = self.lock();
+            if !lock.connected {
+                return Err(errno::ENOTCONN);
+            }
+            if let Some(index) = lock.lists.devices.claim() {
+                return Ok(DeviceId(index));
+            }
+            let size = lock.lists.devices.size();
+            drop(lock);
+            let growth = Growth::for_table(size, false, Device::new)?;
+            let mut lock = self.lock();
+            let unused = lock.lists.devices.grow(growth);
+            drop(lock);
+            drop(unused);
+        }
+    }
+
+    /// Removes a device that nobody reads or writes any more. What it was processing ends with
+    /// ECONNABORTED; with the last device, everything does.
+    pub(crate) fn detach(&self, device: DeviceId) {
+        let mut lock = self.lock();
+        while let Some(index) = lock.lists.devices.at(device.index()).processing.front() {
+            lock.move_to(index, Place::Aborting);
+        }
+        lock.lists.devices.release(device.index());
+        let last = lock.lists.devices.used() == 0;
+        drop(lock);
+        self.end_aborted();
+        if last {
+            self.abort(errno::ENODEV);
+        }
+    }
+
+    /// Aborts everything: what waits ends with ECONNABORTED (what was still held back, with
+    /// ENOTCONN), what is being copied ends when the copy does, and what comes later gets
+    /// ENOTCONN. Readers get `reader_error`. Does nothing the second time, but for that error.
+    pub(crate) fn abort(&self, reader_error: crate::sys::Error) {
+        let mut lock = self.lock();
+        lock.reader_error = reader_error;
+        if !lock.connected {
+            return;
+        }
+        lock.connected = false;
+        lock.doom();
+        let forgets = lock.forgets.split_front(usize::MAX);
+        lock.dismiss_readers();
+        lock.ring();
+        drop(lock);
+        drop(forgets);
+        self.end_aborted();
+    }
+
+    /// Waits, after an abort, until the last request has ended. Sleeps, deaf to signals.
+    pub(crate) fn wait_drained(&self) {
+        park(Sleep::Uninterruptible, || {
+            let mut lock = self.lock();
+            let drained = lock.slots.used() == 0;
+            lock.drain = if drained {
+                None
+            } else {
+                Some(Thread::current())
+            };
+            drained.then_some(())
+        });
+    }
+
+    fn end_aborted(&self) {
+        loop {
+            let mut lock = self.lock();
+            let Some(index) = lock.lists.aborting.front() else {
+                return;
+            };
+            let slot = lock.slots.at(index);
+            let outcome = slot.outcome;
+            let Some(request) = slot.request.take() else {
+                return;
+            };
+            // Whoever else is here takes the next one.
+            lock.move_to(index, Place::Writing);
+            lock.end(index, request, outcome);
+        }
+    }
+}
+
+impl<C: Carried> Locked<'_, C> {
+    /// Moves all requests that wait to [`Place::Aborting`], and marks those that are being copied.
+    fn doom(&mut self) {
+        let mut next = self.lists.copying.front();
+        while let Some(index) = next {
+            let State { lists, slots, .. } = &mut **self;
+            next = lists.copying.after(slots, index);
+            let slot = slots.at(index);
+            if slot.place == Place::Handed {
+                self.move_to(index, Place::Aborting);
+            } else {
+                slot.doomed = true;
+            }
+        }
+        let mut device = 0;
+        while let Some(each) = self.lists.devices.get(device) {
+            match each.processing.front() {
+                Some(index) => self.move_to(index, Place::Aborting),
+                None => device += 1,
+            }
+        }
+        while let Some(index) = self.lists.pending.front() {
+            self.move_to(index, Place::Aborting);
+        }
+        while let Some(index) = self.lists.background.front() {
+            self.move_to(index, Place::Aborting);
+        }
+        let mut next = self.lists.aborting.front();
+        while let Some(index) = next {
+            let State { lists, slots, .. } = &mut **self;
+            next = lists.aborting.after(slots, index);
+            slots.at(index).outcome = Err(errno::ECONNABORTED);
+        }
+        while let Some(index) = self.lists.gate.front() {
+            self.turn_away(index);
+        }
+        while let Some(index) = self.lists.background_gate.front() {
+            self.turn_away(index);
+        }
+    }
+
+    /// What had not passed the gate ends as if it had come after the abort.
+    fn turn_away(&mut self, index: Index) {
+        let slot = self.slots.at(index);
+        slot.outcome = Err(errno::ENOTCONN);
+        if slot.background {
+            let caller = slot.caller.take();
+            self.wake(caller);
+        }
+        self.move_to(index, Place::Aborting);
+    }
+
+    fn dismiss_readers(&mut self) {
+        loop {
+            let State { idle, seats, .. } = &mut **self;
+            let Some(seat) = idle.pop_front(seats) else {
+                return;
+            };
+            let seat = seats.at(seat);
+            seat.given = Given::Look;
+            let thread = seat.thread.take();
+            self.looking += 1;
+            self.wake(thread);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The request queues: a request's life from the caller that makes it to the reply that ends it.
+//!
+//! ```text
+//!  caller                                      daemon
+//!  ------                                      ------
+//!    call()  ──────────────┐
+//!                          ▼
+//!    submit() ─► background ─► pending ─► read() ─► processing ─► answer()
+//!                                ▲          ▲            │            │
+//!    forget() ─► forgets ────────┼──────────┤            │            ▼
+//!    a signal ─► interrupts ─────┼──────────┘            │     the caller wakes, or
+//!                                └───────── resend ──────┘     `Carried::ended` is told
+//! ```
+//!
+//! A request is in one [`Place`] at a time, and whoever holds the box it lives in says where: a
+//! slot of a queue, the [`Delivery`] that copies it to a daemon, the [`Answer`] that copies the
+//! reply back, or the caller that takes it home. A caller that is killed while the daemon has its
+//! request goes at once and leaves the request behind, for it owns all that it carries.
+//!
+//! - [`table`]: slots, and the lists that run through them
+//! - [`state`]: what the lock protects, and the one function that moves a request
+//! - [`caller`]: waiting for a reply, and signals
+//! - [`background`]: requests that nobody waits for, and their limits
+//! - [`reader`]: what a daemon gets to read next, and readers that wait for it
+//! - [`answer`]: replies
+//! - [`lifecycle`]: the connection starts, devices come and go, all is aborted
+//! - [`snapshot`]: looking in
+//!
+//! This floor knows neither VFS nor device nor wire format: what a request carries is a type
+//! parameter. It stands on `sys/` alone, and is compiled for the host as well, where a test
+//! schedules its threads.
+//!
+//! Locking: one spinlock a connection, under which nothing sleeps, allocates, or takes another
+//! lock; threads are woken and requests ended after it is released.
+
+#![deny(unsafe_code)]
+
+mod answer;
+mod background;
+mod caller;
+mod lifecycle;
+mod reader;
+mod snapshot;
+mod state;
+mod table;
+
+pub(crate) use answer::{Answer, InterruptAnswer};
+pub(crate) use background::{DEFAULT_CONGESTION_THRESHOLD, DEFAULT_MAX_BACKGROUND};
+pub(crate) use caller::forget_node;
+pub(crate) use lifecycle::DeviceId;
+pub(crate) use reader::{Delivery, Work};
+pub(crate) use snapshot::{Counts, Entry};
+pub(crate) use state::{Facts, Place};
+
+use crate::sys::{fifo, Bell, Box, Error, Lock, Result};
+use state::{Locked, State};
+
+/// What came of something that may refuse a request: then the request comes back, with the error.
+pub(crate) type Refusable<T, C> = core::result::Result<T, (Error, Box<C>)>;
+
+/// Set in the `unique` of the INTERRUPT for a request (FUSE_INT_REQ_BIT).
+pub(crate) const INTERRUPT_BIT: u64 = 1;
+
+/// What a request carries, as far as the queues have to know.
+pub(crate) trait Carried: Sized + Send {
+    /// What to call the request in a trace or a snapshot.
+    fn facts(&self) -> Facts;
+
+    /// A request has ended for which no caller waits: a background one, or one whose caller was
+    /// killed (`abandoned`). Called without locks, in whatever thread ended it; may sleep.
+    fn ended(request: Box<Self>, queue: &Queue<Self>, outcome: Result, abandoned: bool);
+
+    /// A request has moved. Called under the lock of the queues.
+    fn moved(facts: &Facts, unique: u64, from: Place, to: Place, depth: usize);
+}
+
+/// A reference to a node that the kernel has dropped: `nlookup` lookups of `nodeid`.
+pub(crate) struct Forget {
+    pub(crate) nodeid: u64,
+    pub(crate) nlookup: u64,
+}
+
+/// A forget with the link that puts it into its queue: allocated with the inode, so that
+/// forgetting needs no memory.
+pub(crate) type ForgetNode = fifo::Node<Forget>;
+
+/// The queues of one connection.
+pub(crate) struct Queue<C: Carried> {
+    state: Lock<State<C>>,
+    bell: Bell,
+}
+
+impl<C: Carried> Queue<C> {
+    /// Queues that hold all requests back until [`Queue::start`]. May sleep; ENOMEM.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Queue {
+            state: Lock::new(State::new())?,
+            bell: Bell::new()?,
+        })
+    }
+
+    /// What poll(2) on the device waits on.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    fn lock(&self) -> Locked<'_, C> {
+        Locked::new(self)
+    }
+}

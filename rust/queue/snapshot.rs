@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Looking in.
+
+use super::{
+    state::{unique, Facts, Place},
+    Carried, Queue,
+};
+use crate::sys::{self, Result, Vec, VecExt};
+
+/// A request, as it was when the lock was held.
+pub(crate) struct Entry {
+    pub(crate) unique: u64,
+    pub(crate) place: Place,
+    pub(crate) facts: Facts,
+    /// Nanoseconds since it was made.
+    pub(crate) age: u64,
+    /// Nobody waits for its end by design.
+    pub(crate) background: bool,
+    /// Its caller was killed.
+    pub(crate) abandoned: bool,
+    /// Its caller got a signal.
+    pub(crate) interrupted: bool,
+}
+
+/// How many requests there are, and have been.
+#[derive(Clone, Copy)]
+pub(crate) struct Counts {
+    /// All that has not ended, or whose end its caller has not seen.
+    pub(crate) waiting: usize,
+    /// How many requests came to each [`Place`] since the beginning.
+    pub(crate) passed: [u64; Place::COUNT],
+    /// Interrupts queued since the beginning, and now.
+    pub(crate) interrupts: (u64, usize),
+    /// Forgets queued since the beginning, and now.
+    pub(crate) forgets: (u64, usize),
+    /// Background requests that may be active, from which number on there is congestion, that there
+    /// are, and that are active.
+    pub(crate) max_background: u32,
+    pub(crate) congestion_threshold: u32,
+    pub(crate) background: u32,
+    pub(crate) active_background: u32,
+}
+
+impl<C: Carried> Queue<C> {
+    /// The counts of one moment.
+    pub(crate) fn counts(&self) -> Counts {
+        let lock = self.lock();
+        Counts {
+            waiting: lock.slots.used(),
+            passed: lock.passed,
+            interrupts: (lock.passed_interrupts, lock.interrupts.len()),
+            forgets: (lock.passed_forgets, lock.forgets.len()),
+            max_background: lock.background.max,
+            congestion_threshold: lock.background.congestion_threshold,
+            background: lock.background.count,
+            active_background: lock.background.active,
+        }
+    }
+
+    /// Every request of one moment, by slot. May sleep; ENOMEM.
+    pub(crate) fn snapshot(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        loop {
+            let mut lock = self.lock();
+            let used = lock.slots.used();
+            if used <= entries.capacity() {
+                let now = sys::now();
+                let mut index = 0;
+                while let Some(slot) = lock.slots.get(index) {
+                    if slot.place != Place::None {
+                        entries.put(Entry {
+                            unique: unique::encode(index, slot.generation),
+                            place: slot.place,
+                            facts: slot.facts,
+                            age: now.saturating_sub(slot.born),
+                            background: slot.background,
+                            abandoned: slot.abandoned,
+                            interrupted: slot.interrupted,
+                        });
+                    }
+                    index += 1;
+                }
+                return Ok(entries);
+            }
+            drop(lock);
+            entries = Vec::allocate(used + used / 4, false)?;
+        }
+    }
+}

@@ -1,0 +1,523 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the lock protects, and the one function that moves a request.
+
+use super::{
+    background::Limits,
+    lifecycle::Device,
+    reader::{ForgetTurn, Given, Seat},
+    table::{Index, Linked, Links, List, Table},
+    Carried, Forget, Queue, INTERRUPT_BIT,
+};
+use crate::sys::{self, fifo::Fifo, Box, Error, Guard, Result, Thread};
+use core::ops::{Deref, DerefMut};
+
+/// Where a request is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Place {
+    /// Nowhere: not made yet, or gone.
+    None,
+    /// Held back until the connection has started, or (background requests) until there are fewer
+    /// of them.
+    Gate,
+    /// Background, and not yet offered to the daemon.
+    Background,
+    /// Waiting for the daemon to read it.
+    Pending,
+    /// Given to a reader that wakes.
+    Handed,
+    /// Being copied to the daemon.
+    Reading,
+    /// Read, and not yet answered.
+    Processing,
+    /// Its reply is being copied.
+    Writing,
+    /// Aborted, and about to end.
+    Aborting,
+    /// Ended; its caller has not yet come for it.
+    Ended,
+}
+
+impl Place {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Place::Ended as usize + 1;
+
+    /// All of them, in the order of a request's life.
+    pub(crate) const ALL: [Place; Place::COUNT] = [
+        Place::None,
+        Place::Gate,
+        Place::Background,
+        Place::Pending,
+        Place::Handed,
+        Place::Reading,
+        Place::Processing,
+        Place::Writing,
+        Place::Aborting,
+        Place::Ended,
+    ];
+
+    /// The name as it stands in traces and in `queues`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Place::None => "none",
+            Place::Gate => "gate",
+            Place::Background => "background",
+            Place::Pending => "pending",
+            Place::Handed => "handed",
+            Place::Reading => "reading",
+            Place::Processing => "processing",
+            Place::Writing => "writing",
+            Place::Aborting => "aborting",
+            Place::Ended => "ended",
+        }
+    }
+}
+
+/// What to call a request in a trace or a snapshot.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Facts {
+    /// The connection it belongs to.
+    pub(crate) connection: u32,
+    /// What is asked for, as on the wire.
+    pub(crate) opcode: u32,
+    /// Of which node.
+    pub(crate) nodeid: u64,
+    /// By whom: the process in the initial pid namespace.
+    pub(crate) pid: u32,
+}
+
+/// A request's place in the table. Its contents are those of the last request until it is claimed
+/// for a new one.
+pub(super) struct Slot<C> {
+    links: [Links; 2],
+    /// Tells this use of the slot from those before; in `unique`.
+    pub(super) generation: u64,
+    pub(super) place: Place,
+    /// The request, unless a copy has it.
+    pub(super) request: Option<Box<C>>,
+    /// The thread that waits for it: for its end, or, at the gate, for it to pass.
+    pub(super) caller: Option<Thread>,
+    pub(super) outcome: Result,
+    /// Nobody waits for its end: the limits for background requests hold for it.
+    pub(super) background: bool,
+    /// It counts against the limits as one that there is, and as one that is active.
+    pub(super) counted: bool,
+    pub(super) active: bool,
+    /// Its caller was killed.
+    pub(super) abandoned: bool,
+    /// Its caller got a signal.
+    pub(super) interrupted: bool,
+    /// It is in the interrupts queue.
+    pub(super) interrupt_queued: bool,
+    /// The connection was aborted while it was being copied.
+    pub(super) doomed: bool,
+    /// The device that read it.
+    pub(super) device: Index,
+    /// The reader it was handed to.
+    pub(super) seat: Index,
+    pub(super) facts: Facts,
+    /// When it was made, in [`sys::now`] nanoseconds.
+    pub(super) born: u64,
+}
+
+impl<C> Slot<C> {
+    pub(super) fn new() -> Self {
+        Slot {
+            links: [Links::NEW; 2],
+            generation: 0,
+            place: Place::None,
+            request: None,
+            caller: None,
+            outcome: Ok(()),
+            background: false,
+            counted: false,
+            active: false,
+            abandoned: false,
+            interrupted: false,
+            interrupt_queued: false,
+            doomed: false,
+            device: 0,
+            seat: 0,
+            facts: Facts::default(),
+            born: 0,
+        }
+    }
+}
+
+/// The kind of the lists of [`Place`]s.
+pub(super) const PLACE: usize = 0;
+/// The kind of the interrupts queue.
+pub(super) const INTERRUPT: usize = 1;
+
+impl<C> Linked<PLACE> for Slot<C> {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links[PLACE]
+    }
+}
+
+impl<C> Linked<INTERRUPT> for Slot<C> {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links[INTERRUPT]
+    }
+}
+
+/// How a `unique` is put together: bit 0 is for interrupts, then the slot, then its generation,
+/// and bit 63 marks a request that is sent again.
+pub(super) mod unique {
+    use super::Index;
+    use crate::queue::table::MAX_SLOTS;
+
+    const SLOT_BITS: u32 = MAX_SLOTS.trailing_zeros();
+    const GENERATION_BITS: u32 = 62 - SLOT_BITS;
+    /// Generations are counted modulo this, and are never 0.
+    const GENERATIONS: u64 = 1 << GENERATION_BITS;
+
+    pub(crate) fn encode(slot: Index, generation: u64) -> u64 {
+        (generation << SLOT_BITS | u64::from(slot)) << 1
+    }
+
+    /// The slot and generation of a `unique` that may come from user space.
+    pub(crate) fn decode(unique: u64) -> (Index, u64) {
+        let slot = (unique >> 1) as usize % MAX_SLOTS;
+        (slot as Index, unique >> (SLOT_BITS + 1))
+    }
+
+    pub(crate) fn next_generation(generation: u64) -> u64 {
+        match (generation + 1) % GENERATIONS {
+            0 => 1,
+            next => next,
+        }
+    }
+
+    /// The slot number that forgets, which are in no slot, have in their `unique`.
+    pub(crate) const NO_SLOT: Index = (MAX_SLOTS - 1) as Index;
+}
+
+/// The lists that keep the requests of each [`Place`].
+pub(super) struct Lists {
+    /// Requests with a caller that wait for the connection to start.
+    pub(super) gate: List<PLACE>,
+    /// Background requests that wait for the connection to start, or for fewer of them.
+    pub(super) background_gate: List<PLACE>,
+    pub(super) background: List<PLACE>,
+    pub(super) pending: List<PLACE>,
+    /// Requests that a reader or a writer has.
+    pub(super) copying: List<PLACE>,
+    pub(super) aborting: List<PLACE>,
+    pub(super) ended: List<PLACE>,
+    /// The open devices, each with the list of what it is processing.
+    pub(super) devices: Table<Device>,
+}
+
+impl Lists {
+    fn new() -> Self {
+        Lists {
+            gate: List::new(),
+            background_gate: List::new(),
+            background: List::new(),
+            pending: List::new(),
+            copying: List::new(),
+            aborting: List::new(),
+            ended: List::new(),
+            devices: Table::new(),
+        }
+    }
+
+    /// The list for a place, of a background request or not, read by that device.
+    fn of(&mut self, place: Place, background: bool, device: Index) -> Option<&mut List<PLACE>> {
+        Some(match place {
+            Place::None => return None,
+            Place::Gate if background => &mut self.background_gate,
+            Place::Gate => &mut self.gate,
+            Place::Background => &mut self.background,
+            Place::Pending => &mut self.pending,
+            Place::Handed | Place::Reading | Place::Writing => &mut self.copying,
+            Place::Processing => &mut self.devices.at(device).processing,
+            Place::Aborting => &mut self.aborting,
+            Place::Ended => &mut self.ended,
+        })
+    }
+}
+
+/// Everything the lock protects.
+pub(super) struct State<C: Carried> {
+    pub(super) slots: Table<Slot<C>>,
+    pub(super) seats: Table<Seat>,
+    pub(super) lists: Lists,
+    pub(super) background: Limits,
+    pub(super) interrupts: List<INTERRUPT>,
+    pub(super) forgets: Fifo<Forget>,
+    pub(super) forget_turn: ForgetTurn,
+    /// The daemon understands more than one forget at a time.
+    pub(super) batch_forgets: bool,
+    /// Counts FORGETs, for their `unique`.
+    pub(super) forgets_read: u64,
+
+    /// Readers that wait, the last to come first. While there are any, nothing is pending.
+    pub(super) idle: List<PLACE>,
+    /// Readers that were woken to look at the queues and have not come yet.
+    pub(super) looking: usize,
+
+    /// INIT was answered.
+    pub(super) started: bool,
+    pub(super) connected: bool,
+    /// What readers get once all is aborted.
+    pub(super) reader_error: Error,
+    /// The daemon has said that it does not do interrupts.
+    pub(super) no_interrupt: bool,
+    /// Waits until no request is left.
+    pub(super) drain: Option<Thread>,
+
+    /// How many requests have come to each [`Place`]; interrupts and forgets behind them.
+    pub(super) passed: [u64; Place::COUNT],
+    pub(super) passed_interrupts: u64,
+    pub(super) passed_forgets: u64,
+
+    wakes: Wakes,
+}
+
+/// What is left to do when the lock is released.
+#[derive(Default)]
+struct Wakes {
+    thread: Option<Thread>,
+    bell: bool,
+}
+
+impl<C: Carried> State<C> {
+    pub(super) fn new() -> Self {
+        State {
+            slots: Table::new(),
+            seats: Table::new(),
+            lists: Lists::new(),
+            background: Limits::new(),
+            interrupts: List::new(),
+            forgets: Fifo::new(),
+            forget_turn: ForgetTurn::new(),
+            batch_forgets: false,
+            forgets_read: 0,
+            idle: List::new(),
+            looking: 0,
+            started: false,
+            connected: true,
+            reader_error: sys::errno::ENODEV,
+            no_interrupt: false,
+            drain: None,
+            passed: [0; Place::COUNT],
+            passed_interrupts: 0,
+            passed_forgets: 0,
+            wakes: Wakes::default(),
+        }
+    }
+
+    /// Puts a new request into a claimed slot, at no [`Place`] yet.
+    pub(super) fn settle(&mut self, index: Index, request: Box<C>, background: bool) {
+        let slot = self.slots.at(index);
+        slot.generation = unique::next_generation(slot.generation);
+        slot.facts = request.facts();
+        slot.request = Some(request);
+        slot.caller = None;
+        slot.outcome = Ok(());
+        slot.background = background;
+        slot.abandoned = false;
+        slot.interrupted = false;
+        slot.interrupt_queued = false;
+        slot.doomed = false;
+        slot.born = sys::now();
+    }
+
+    /// Moves a request. All moves are made here, so that a request is in one place at a time.
+    pub(super) fn move_to(&mut self, index: Index, to: Place) {
+        let slot = self.slots.at(index);
+        let (background, device) = (slot.background, slot.device);
+        let from = core::mem::replace(&mut slot.place, to);
+        if let Some(list) = self.lists.of(from, background, device) {
+            list.remove(&mut self.slots, index);
+        }
+        let mut depth = 0;
+        if let Some(list) = self.lists.of(to, background, device) {
+            list.push_back(&mut self.slots, index);
+            depth = list.len();
+        }
+        self.passed[to as usize] += 1;
+        let slot = self.slots.at(index);
+        C::moved(
+            &slot.facts,
+            unique::encode(index, slot.generation),
+            from,
+            to,
+            depth,
+        );
+    }
+
+    /// A request is ready for the daemon: straight to the reader that went to sleep last, whose
+    /// memory is warm, or to pending when none waits.
+    pub(super) fn offer(&mut self, index: Index) {
+        match self.idle.pop_front(&mut self.seats) {
+            Some(seat) => {
+                self.slots.at(index).seat = seat;
+                self.move_to(index, Place::Handed);
+                let seat = self.seats.at(seat);
+                seat.given = Given::Request(index);
+                let thread = seat.thread.take();
+                self.wake(thread);
+            }
+            None => {
+                self.move_to(index, Place::Pending);
+                self.wakes.bell = true;
+            }
+        }
+    }
+
+    /// There is an interrupt or a forget: somebody has to look, unless somebody is about to.
+    pub(super) fn call_for_reader(&mut self) {
+        if self.looking > 0 {
+            return;
+        }
+        match self.idle.pop_front(&mut self.seats) {
+            Some(seat) => {
+                let seat = self.seats.at(seat);
+                seat.given = Given::Look;
+                let thread = seat.thread.take();
+                self.looking += 1;
+                self.wake(thread);
+            }
+            None => self.wakes.bell = true,
+        }
+    }
+
+    /// Puts a sent request into the interrupts queue; at most once until it is answered.
+    pub(super) fn interrupt(&mut self, index: Index) {
+        let slot = self.slots.at(index);
+        if slot.interrupt_queued || slot.place != Place::Processing {
+            return;
+        }
+        slot.interrupt_queued = true;
+        self.interrupts.push_back(&mut self.slots, index);
+        self.passed_interrupts += 1;
+        self.call_for_reader();
+    }
+
+    /// Takes a request out of the interrupts queue, if it is there.
+    pub(super) fn uninterrupt(&mut self, index: Index) {
+        let slot = self.slots.at(index);
+        if core::mem::replace(&mut slot.interrupt_queued, false) {
+            self.interrupts.remove(&mut self.slots, index);
+        }
+    }
+
+    /// The slot that a `unique` from user space names, when it is one in use.
+    pub(super) fn find(&mut self, unique: u64) -> Option<Index> {
+        let (index, generation) = unique::decode(unique & !INTERRUPT_BIT);
+        let slot = self.slots.get(index)?;
+        (slot.generation == generation && slot.place != Place::None).then_some(index)
+    }
+
+    /// Frees the slot of a request that has come to its end.
+    pub(super) fn vacate(&mut self, index: Index) {
+        self.move_to(index, Place::None);
+        self.slots.release(index);
+        if self.slots.used() == 0 {
+            let drain = self.drain.take();
+            self.wake(drain);
+        }
+    }
+
+    /// Takes a request back that no daemon has seen; none when one may have.
+    pub(super) fn withdraw(&mut self, index: Index) -> Option<Box<C>> {
+        let slot = self.slots.at(index);
+        match slot.place {
+            Place::Gate | Place::Background | Place::Pending | Place::Handed => {}
+            _ => return None,
+        }
+        slot.caller = None;
+        let request = slot.request.take();
+        self.discount(index);
+        self.vacate(index);
+        request
+    }
+
+    /// Wakes a thread once the lock is released.
+    pub(super) fn wake(&mut self, thread: Option<Thread>) {
+        match (&self.wakes.thread, thread) {
+            (None, thread) => self.wakes.thread = thread,
+            // More than one at a time is rare, and waking under the lock is merely slow.
+            (Some(_), Some(thread)) => thread.unpark(),
+            (Some(_), None) => {}
+        }
+    }
+
+    /// Rings the bell once the lock is released.
+    pub(super) fn ring(&mut self) {
+        self.wakes.bell = true;
+    }
+}
+
+/// The state, with its lock held. Threads are woken when this is dropped, after the lock is.
+pub(super) struct Locked<'q, C: Carried> {
+    guard: Option<Guard<'q, State<C>>>,
+    queue: &'q Queue<C>,
+}
+
+impl<'q, C: Carried> Locked<'q, C> {
+    pub(super) fn new(queue: &'q Queue<C>) -> Self {
+        Locked {
+            guard: Some(queue.state.lock()),
+            queue,
+        }
+    }
+
+    /// Ends a request: its caller is woken with the outcome, or [`Carried::ended`] is told, without
+    /// the lock.
+    pub(super) fn end(mut self, index: Index, request: Box<C>, outcome: Result) {
+        self.uninterrupt(index);
+        self.discount(index);
+        let slot = self.slots.at(index);
+        let caller = slot.caller.take();
+        if caller.is_some() {
+            slot.request = Some(request);
+            slot.outcome = outcome;
+            self.move_to(index, Place::Ended);
+            self.wake(caller);
+        } else {
+            let abandoned = slot.abandoned;
+            self.vacate(index);
+            let queue = self.queue;
+            drop(self);
+            C::ended(request, queue, outcome, abandoned);
+        }
+    }
+}
+
+impl<C: Carried> Deref for Locked<'_, C> {
+    type Target = State<C>;
+
+    fn deref(&self) -> &State<C> {
+        match &self.guard {
+            Some(guard) => guard,
+            None => unreachable!(),
+        }
+    }
+}
+
+impl<C: Carried> DerefMut for Locked<'_, C> {
+    fn deref_mut(&mut self) -> &mut State<C> {
+        match &mut self.guard {
+            Some(guard) => guard,
+            None => unreachable!(),
+        }
+    }
+}
+
+impl<C: Carried> Drop for Locked<'_, C> {
+    fn drop(&mut self) {
+        let wakes = core::mem::take(&mut self.wakes);
+        self.guard = None;
+        if let Some(thread) = wakes.thread {
+            thread.unpark();
+        }
+        if wakes.bell {
+            self.queue.bell.ring();
+        }
+    }
+}
