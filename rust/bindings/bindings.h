@@ -17,3 +17,4 @@
 #include <linux/writeback.h>
 
 #include "helpers.c"
+#include "trace.h"

@@ -14,6 +14,7 @@
 #include <linux/namei.h>
 #include <linux/pagemap.h>
 #include <linux/pid_namespace.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
 #include <linux/user_namespace.h>
@@ -248,4 +249,21 @@ size_t rust_fuse_readahead_length(struct readahead_control *rac)
 void rust_fuse_mapping_set_error(struct address_space *mapping, int error)
 {
 	mapping_set_error(mapping, error);
+}
+
+/* Sleeping. */
+
+void rust_fuse_set_current_state(unsigned int state)
+{
+	set_current_state(state);
+}
+
+bool rust_fuse_signal_pending_state(unsigned int state)
+{
+	return signal_pending_state(state, current);
+}
+
+pid_t rust_fuse_task_pid_nr_ns(struct task_struct *task, struct pid_namespace *ns)
+{
+	return task_pid_nr_ns(task, ns);
 }

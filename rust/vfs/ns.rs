@@ -8,9 +8,10 @@ use crate::bindings;
 use core::ptr;
 use kernel::{
     fs::File,
+    pid_namespace::PidNamespace,
     prelude::*,
     sync::aref::{ARef, AlwaysRefCounted},
-    task::Kuid,
+    task::{Kuid, Task},
     types::Opaque,
 };
 
@@ -194,4 +195,10 @@ impl Capability {
         // SAFETY: No requirements; may write an audit record.
         unsafe { bindings::capable(self.0 as c_int) }
     }
+}
+
+/// The number of `task` in the pid namespace `pids`; 0 when it is not in it.
+pub(crate) fn pid_in(task: &Task, pids: &PidNamespace) -> i32 {
+    // SAFETY: Both are valid by their type invariants.
+    unsafe { bindings::task_pid_nr_ns(task.as_ptr(), pids.as_ptr()) }
 }

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tracepoints, under `events/rust_fuse/` of tracefs. `bindings/trace.h` has their formats.
+
+use crate::bindings;
+use kernel::jump_label::static_branch_unlikely;
+
+/// A request has moved from one place to another, whose queue now holds `depth` requests.
+#[allow(clippy::too_many_arguments)]
+#[inline]
+pub(crate) fn request(
+    connection: u32,
+    unique: u64,
+    opcode: u32,
+    nodeid: u64,
+    pid: u32,
+    from: u8,
+    to: u8,
+    depth: usize,
+) {
+    // SAFETY: The tracepoint is a static of this module, and its key is part of it.
+    let enabled = unsafe {
+        static_branch_unlikely!(
+            bindings::__tracepoint_rust_fuse_request,
+            bindings::tracepoint,
+            key
+        )
+    };
+    if enabled {
+        // SAFETY: The tracepoint takes numbers only.
+        unsafe {
+            bindings::rust_do_trace_rust_fuse_request(
+                connection,
+                unique,
+                opcode,
+                nodeid,
+                pid,
+                from,
+                to,
+                depth as u64,
+            );
+        }
+    }
+}
