@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who asks.
+
+use crate::vfs::ns::{Gid, Uid, UserNamespace};
+use kernel::{current, pid_namespace::PidNamespace, prelude::*};
+
+/// The caller, as the request's header names it.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    /// File system user and group, by the numbers of the daemon's user namespace.
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// The thread, by its number in the daemon's pid namespace, 0 when it has none there.
+    pub(crate) pid: u32,
+    /// The same in the initial namespace, for those who look at the queues.
+    pub(super) global_pid: u32,
+}
+
+impl Caller {
+    /// The kernel itself.
+    pub(crate) const NOBODY: Caller = Caller {
+        uid: 0,
+        gid: 0,
+        pid: 0,
+        global_pid: 0,
+    };
+
+    /// The current thread. EOVERFLOW when the daemon's user namespace has no numbers for it.
+    pub(super) fn current(users: &UserNamespace, pids: &PidNamespace) -> Result<Self> {
+        let caller = Self::current_or_overflow(users, pids);
+        Ok(Caller {
+            uid: Uid::current_fsuid().in_ns(users).ok_or(EOVERFLOW)?,
+            gid: Gid::current_fsgid().in_ns(users).ok_or(EOVERFLOW)?,
+            ..caller
+        })
+    }
+
+    /// The current thread, with the overflow numbers where the daemon's user namespace has none.
+    pub(super) fn current_or_overflow(users: &UserNamespace, pids: &PidNamespace) -> Self {
+        let thread = current!();
+        Caller {
+            uid: Uid::current_fsuid().in_ns_munged(users),
+            gid: Gid::current_fsgid().in_ns_munged(users),
+            // CAST: Process ids are not negative.
+            pid: crate::vfs::ns::pid_in(thread, pids) as u32,
+            global_pid: thread.pid() as u32,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where `fs/` and `dev/` meet: the queues between a mounted file system and its daemon.
+
+use super::{operation::Operation, Caller, Message, Replied, Request};
+use crate::{
+    queue::{ForgetNode, Queue},
+    vfs::ns::UserNamespace,
+};
+use kernel::{
+    pid_namespace::PidNamespace,
+    prelude::*,
+    sync::{aref::ARef, SetOnce},
+};
+
+/// What daemon and kernel have agreed on in INIT, as far as the device has to know it.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    /// The smaller minor version of the two.
+    pub(crate) minor: u32,
+    /// The most data in one WRITE, in bytes: a reader's buffer must hold it.
+    pub(crate) max_write: u32,
+    /// Readers get ECONNABORTED, not ENODEV, after an abort through the control file system.
+    pub(crate) abort_error: bool,
+}
+
+impl Terms {
+    /// Until INIT is answered.
+    const BEFORE_INIT: Terms = Terms {
+        minor: crate::abi::KERNEL_MINOR_VERSION,
+        max_write: 0,
+        abort_error: false,
+    };
+}
+
+/// One mounted file system's line to its daemon.
+pub(crate) struct Connection {
+    /// The number that tells it apart: the minor of the file system's device number.
+    id: u32,
+    users: ARef<UserNamespace>,
+    pids: ARef<PidNamespace>,
+    terms: SetOnce<Terms>,
+    queue: Queue<Message>,
+}
+
+impl Connection {
+    /// A connection for a daemon in these namespaces. ENOMEM; may sleep.
+    pub(crate) fn new(
+        id: u32,
+        users: ARef<UserNamespace>,
+        pids: ARef<PidNamespace>,
+    ) -> Result<Self> {
+        Ok(Connection {
+            id,
+            users,
+            pids,
+            terms: SetOnce::new(),
+            queue: Queue::new()?,
+        })
+    }
+
+    /// The number that tells it apart, as in `/sys/fs/fuse/connections`.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The daemon's user namespace.
+    pub(crate) fn users(&self) -> &UserNamespace {
+        &self.users
+    }
+
+    /// The queues.
+    pub(crate) fn queue(&self) -> &Queue<Message> {
+        &self.queue
+    }
+
+    /// What was agreed on in INIT.
+    pub(crate) fn terms(&self) -> Terms {
+        self.terms.copy().unwrap_or(Terms::BEFORE_INIT)
+    }
+
+    /// INIT was answered: requests may flow.
+    pub(crate) fn start(&self, terms: Terms) {
+        self.terms.populate(terms);
+        self.queue.start(terms.minor >= 16);
+    }
+
+    /// The current thread, as the daemon knows it. EOVERFLOW when it has no number there.
+    pub(crate) fn caller(&self) -> Result<Caller> {
+        Caller::current(&self.users, &self.pids)
+    }
+
+    /// The same, with the overflow numbers where there are none.
+    pub(crate) fn caller_or_overflow(&self) -> Caller {
+        Caller::current_or_overflow(&self.users, &self.pids)
+    }
+
+    /// Sends a request and waits for the reply; see [`Queue::call`] for the errors.
+    pub(crate) fn call<O: Operation>(&self, request: Request<O>) -> Result<Replied<O>> {
+        let message = KBox::new(request.message, GFP_KERNEL)?;
+        self.queue.call(message, request.force).map(Replied::new)
+    }
+
+    /// Sends a request that nobody waits for, though it may wait until there are fewer of them; see
+    /// [`Queue::submit`] for the errors. Its completion is not told when it is refused.
+    pub(crate) fn submit<O: Operation>(&self, request: Request<O>) -> Result {
+        let force = request.force;
+        let message = KBox::new(request.message, GFP_KERNEL)?;
+        self.queue
+            .submit(message, force)
+            .map_err(|(error, _)| error)
+    }
+
+    /// Queues a FORGET. Never sleeps, never fails.
+    pub(crate) fn forget(&self, mut node: KBox<ForgetNode>, nodeid: u64, nlookup: u64) {
+        node.value.nodeid = nodeid;
+        node.value.nlookup = nlookup;
+        self.queue.forget(node);
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One type per operation: what it sends, and what comes back.
+
+use crate::abi::{self, Opcode};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// An operation of the protocol.
+pub(crate) trait Operation {
+    /// Its number.
+    const OPCODE: Opcode;
+    /// The structure that its request begins with. Names and data follow it.
+    type In: IntoBytes + Immutable;
+    /// The structure that its reply begins with.
+    type Out: FromBytes + IntoBytes + Immutable;
+    /// What old daemons know of `In`.
+    const OLD_IN: Option<Old> = None;
+    /// What old daemons send of `Out`.
+    const OLD_OUT: Option<Old> = None;
+    /// What the kernel must give back when nobody takes the reply.
+    const GRANTS: Grants = Grants::Nothing;
+}
+
+/// A structure was shorter once.
+#[derive(Clone, Copy)]
+pub(crate) struct Old {
+    /// Minor protocol versions below this one have
+    pub(crate) below: u32,
+    /// only that many bytes of it.
+    pub(crate) size: usize,
+}
+
+impl Old {
+    /// How many of `size` bytes a daemon of that minor version knows.
+    pub(crate) fn size(old: Option<Old>, minor: u32, size: usize) -> usize {
+        match old {
+            Some(old) if minor < old.below => old.size,
+            _ => size,
+        }
+    }
+}
+
+/// What a successful reply entitles the kernel to, and has to be given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grants {
+    Nothing,
+    /// A reference to a node: given back by FORGET.
+    Node,
+    /// An open file: given back by RELEASE.
+    File,
+    /// An open directory: given back by RELEASEDIR.
+    Directory,
+}
+
+macro_rules! operations {
+    ($(
+        $(#[$meta:meta])*
+        $name:ident: $in:ty => $out:ty $({ $($const:ident: $type:ty = $value:expr;)* })?
+    )*) => {
+        $(
+            $(#[$meta])*
+            pub(crate) struct $name;
+
+            impl Operation for $name {
+                const OPCODE: Opcode = Opcode::$name;
+                type In = $in;
+                type Out = $out;
+                $($(const $const: $type = $value;)*)?
+            }
+        )*
+    };
+}
+
+const OLD_ENTRY: Option<Old> = Some(Old {
+    below: 9,
+    size: abi::EntryOut::COMPAT_SIZE,
+});
+
+operations! {
+    /// Sends what the kernel can do; the reply, of which old daemons send less, says what the daemon
+    /// wants of it.
+    Init: abi::InitIn => ()
+    /// Says goodbye.
+    Destroy: () => ()
+    /// Finds a name in a directory.
+    Lookup: () => abi::EntryOut {
+        OLD_OUT: Option<Old> = OLD_ENTRY;
+        GRANTS: Grants = Grants::Node;
+    }
+    /// Asks for attributes.
+    Getattr: abi::GetattrIn => abi::AttrOut {
+        OLD_OUT: Option<Old> = Some(Old { below: 9, size: abi::AttrOut::COMPAT_SIZE });
+    }
+    /// Asks whether access would be allowed.
+    Access: abi::AccessIn => ()
+    /// Reads a symbolic link; the reply is its text.
+    Readlink: () => ()
+    /// Opens a file.
+    Open: abi::OpenIn => abi::OpenOut {
+        GRANTS: Grants = Grants::File;
+    }
+    /// Reads from an open file; the reply is data.
+    Read: abi::ReadIn => ()
+    /// A descriptor of an open file was closed.
+    Flush: abi::FlushIn => ()
+    /// An open file is no longer used.
+    Release: abi::ReleaseIn => ()
+    /// Opens a directory.
+    Opendir: abi::OpenIn => abi::OpenOut {
+        GRANTS: Grants = Grants::Directory;
+    }
+    /// Reads entries of an open directory; the reply is a row of them.
+    Readdir: abi::ReadIn => ()
+    /// An open directory is no longer used.
+    Releasedir: abi::ReleaseIn => ()
+    /// Asks for sizes and counts of the file system.
+    Statfs: () => abi::StatfsOut {
+        OLD_OUT: Option<Old> = Some(Old { below: 4, size: abi::StatfsOut::COMPAT_SIZE });
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Room for a reply.
+
+use crate::vfs::folio::LockedFolio;
+use kernel::{iov::IovIterSource, prelude::*};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The most that the structure of a reply may hold, in bytes.
+const FIXED: usize = 144;
+
+/// What of a reply has no structure.
+pub(crate) enum Data {
+    None,
+    /// As many bytes as come, up to the capacity.
+    Bytes(KVVec<u8>),
+    /// What comes goes into these, in their order; what is left of them at the end is untouched.
+    Folios(KVec<LockedFolio>),
+}
+
+impl Data {
+    /// The most that it can take, in bytes.
+    fn capacity(&self) -> usize {
+        match self {
+            Data::None => 0,
+            Data::Bytes(bytes) => bytes.capacity(),
+            Data::Folios(folios) => folios.iter().map(LockedFolio::size).sum(),
+        }
+    }
+
+    fn fill(&mut self, from: &mut IovIterSource<'_>, len: usize) -> Result {
+        let copied = match self {
+            Data::None => 0,
+            Data::Bytes(bytes) => from.copy_from_iter_vec(bytes, GFP_KERNEL)?,
+            Data::Folios(folios) => {
+                let mut copied = 0;
+                for folio in folios.iter_mut() {
+                    let part = folio.size().min(len - copied);
+                    if part == 0 {
+                        break;
+                    }
+                    let got = folio.copy_from_iter(0, from, part)?;
+                    copied += got;
+                    if got < part {
+                        break;
+                    }
+                }
+                copied
+            }
+        };
+        if copied == len {
+            Ok(())
+        } else {
+            Err(EFAULT)
+        }
+    }
+}
+
+/// A reply: a structure, and data.
+pub(crate) struct Reply {
+    fixed: [u64; FIXED / size_of::<u64>()],
+    fixed_size: usize,
+    /// What of the reply has no structure.
+    pub(crate) data: Data,
+    /// How many bytes of data came.
+    pub(crate) received: usize,
+}
+
+impl Reply {
+    /// Room for a structure of that size.
+    pub(super) fn new(fixed_size: usize) -> Self {
+        debug_assert!(fixed_size <= FIXED);
+        Reply {
+            fixed: [0; FIXED / size_of::<u64>()],
+            fixed_size,
+            data: Data::None,
+            received: 0,
+        }
+    }
+
+    pub(super) fn fixed_size(&self) -> usize {
+        self.fixed_size
+    }
+
+    /// The structure.
+    pub(crate) fn fixed<T: FromBytes + IntoBytes + Immutable>(&self) -> Option<T> {
+        T::read_from_prefix(self.fixed.as_bytes())
+            .ok()
+            .map(|(value, _)| value)
+    }
+
+    /// Copies a reply of `len` bytes in, of whose structure there are `fixed`; may sleep.
+    ///
+    /// EINVAL when the reply is shorter than the structure, or longer than there is room; EFAULT
+    /// when the daemon's memory is not there.
+    pub(crate) fn fill(
+        &mut self,
+        from: &mut IovIterSource<'_>,
+        len: usize,
+        fixed: usize,
+    ) -> Result {
+        let data = len.checked_sub(fixed).ok_or(EINVAL)?;
+        if data > self.data.capacity() {
+            return Err(EINVAL);
+        }
+        let room = &mut self.fixed.as_mut_bytes()[..fixed];
+        if from.copy_from_iter(room) != fixed {
+            return Err(EFAULT);
+        }
+        if data > 0 {
+            self.data.fill(from, data)?;
+        }
+        self.received = data;
+        Ok(())
+    }
+}

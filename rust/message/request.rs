@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making a request of an operation.
+
+use super::{
+    bytes::Bytes, operation::Operation, Caller, Completion, Connection, Data, Message, Reply,
+};
+use core::marker::PhantomData;
+use kernel::{prelude::*, sync::Arc};
+use zerocopy::IntoBytes;
+
+/// A request for the operation `O`, not sent yet.
+pub(crate) struct Request<O: Operation> {
+    pub(super) message: Message,
+    /// It is sent even when memory is short or the connection has not started, and not taken back
+    /// when its caller is killed.
+    pub(super) force: bool,
+    operation: PhantomData<O>,
+}
+
+impl<O: Operation> Request<O> {
+    /// A request on behalf of the current thread. ENOMEM; EOVERFLOW when the daemon's user
+    /// namespace has no number for the caller's user or group.
+    pub(crate) fn new(connection: &Connection, nodeid: u64, arguments: &O::In) -> Result<Self> {
+        Self::by(connection, connection.caller()?, nodeid, arguments)
+    }
+
+    /// A request on behalf of `caller`. ENOMEM.
+    pub(crate) fn by(
+        connection: &Connection,
+        caller: Caller,
+        nodeid: u64,
+        arguments: &O::In,
+    ) -> Result<Self> {
+        Ok(Request {
+            message: Message {
+                connection: connection.id(),
+                opcode: O::OPCODE,
+                nodeid,
+                caller,
+                fixed: size_of::<O::In>(),
+                arguments: Bytes::new(arguments.as_bytes())?,
+                old_in: O::OLD_IN,
+                old_out: O::OLD_OUT,
+                grants: O::GRANTS,
+                reply: Reply::new(size_of::<O::Out>()),
+                completion: None,
+            },
+            force: false,
+            operation: PhantomData,
+        })
+    }
+
+    /// Adds a name to the arguments. ENOMEM. `name` holds no zero byte.
+    pub(crate) fn name(mut self, name: &[u8]) -> Result<Self> {
+        self.message.arguments.append(name)?;
+        self.message.arguments.append(&[0])?;
+        Ok(self)
+    }
+
+    /// Makes room for data in the reply.
+    pub(crate) fn reply_into(mut self, data: Data) -> Self {
+        self.message.reply.data = data;
+        self
+    }
+
+    /// Makes room for up to `len` bytes of data in the reply. ENOMEM.
+    pub(crate) fn reply_bytes(self, len: usize) -> Result<Self> {
+        Ok(self.reply_into(Data::Bytes(KVVec::with_capacity(len, GFP_KERNEL)?)))
+    }
+
+    /// Must be sent, whatever happens.
+    pub(crate) fn force(mut self) -> Self {
+        self.force = true;
+        self
+    }
+
+    /// Says who is told of the end of a background request.
+    pub(crate) fn then(mut self, completion: Arc<dyn Completion>) -> Self {
+        self.message.completion = Some(completion);
+        self
+    }
+}
+
+/// A request for the operation `O` that was answered.
+pub(crate) struct Replied<O: Operation> {
+    message: KBox<Message>,
+    operation: PhantomData<O>,
+}
+
+impl<O: Operation> Replied<O> {
+    pub(super) fn new(message: KBox<Message>) -> Self {
+        Replied {
+            message,
+            operation: PhantomData,
+        }
+    }
+
+    /// The structure of the reply.
+    pub(crate) fn out(&self) -> Result<O::Out> {
+        self.message.reply.fixed().ok_or(EIO)
+    }
+
+    /// The data of the reply, where there was room for bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.message.reply.data {
+            Data::Bytes(bytes) => bytes,
+            Data::None | Data::Folios(_) => &[],
+        }
+    }
+
+    /// The whole reply.
+    pub(crate) fn into_reply(self) -> Reply {
+        KBox::into_inner(self.message).reply
+    }
+}
