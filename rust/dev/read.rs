@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The next request, for a daemon.
+
+use crate::{
+    abi::{
+        BatchForgetIn, ForgetIn, ForgetOne, InHeader, InterruptIn, Opcode, WriteIn, MIN_READ_BUFFER,
+    },
+    message::{Line, Message},
+    queue::{Delivery, Forget, Work, INTERRUPT_BIT},
+    sys::fifo::Fifo,
+};
+use kernel::{iov::IovIterDest, prelude::*};
+use zerocopy::{Immutable, IntoBytes};
+
+/// Copies the next request to `to`; returns its length. Sleeps until there is one if `wait` is set.
+///
+/// EINVAL when there is no room for the headers of a WRITE and `max_write`, or for 8 KiB: then
+/// nothing is lost. EFAULT when `to` is not there: then the request ends with EIO. Else as
+/// [`Queue::read`](crate::queue::Queue::read).
+pub(super) fn read(line: &Line, to: &mut IovIterDest<'_>, wait: bool) -> Result<usize> {
+    let connection = &line.connection;
+    let room = to.len();
+    // CAST: A `max_write` fits into any address space that holds such a buffer.
+    let largest =
+        size_of::<InHeader>() + size_of::<WriteIn>() + connection.terms().max_write as usize;
+    if room < largest.max(MIN_READ_BUFFER) {
+        return Err(EINVAL);
+    }
+    let max_forgets =
+        (room - size_of::<InHeader>() - size_of::<BatchForgetIn>()) / size_of::<ForgetOne>();
+    loop {
+        match connection.queue().read(line.device, wait, max_forgets)? {
+            Work::Interrupt { of } => return interrupt(to, of),
+            Work::Forgets { unique, forgets } => return forget(to, unique, forgets),
+            Work::Request(delivery) => {
+                if let Some(len) = deliver(to, delivery, connection.terms().minor)? {
+                    return Ok(len);
+                }
+            }
+        }
+    }
+}
+
+/// Copies a request; none when it was too large.
+fn deliver(
+    to: &mut IovIterDest<'_>,
+    delivery: Delivery<'_, Message>,
+    minor: u32,
+) -> Result<Option<usize>> {
+    let message = delivery.request();
+    let header = message.header(delivery.unique(), minor);
+    // CAST: `u32` to `usize` on a 64-bit machine.
+    let len = header.len as usize;
+    if len > to.len() {
+        let error = match message.opcode() {
+            Opcode::Setxattr => E2BIG,
+            _ => EIO,
+        };
+        delivery.fail(error);
+        return Ok(None);
+    }
+    copy(to, &header)?;
+    for bytes in message.arguments(minor) {
+        copy(to, bytes)?;
+    }
+    delivery.sent()?;
+    Ok(Some(len))
+}
+
+fn interrupt(to: &mut IovIterDest<'_>, of: u64) -> Result<usize> {
+    let header = InHeader {
+        opcode: Opcode::Interrupt.into(),
+        unique: of | INTERRUPT_BIT,
+        ..header_for::<InterruptIn>(0)
+    };
+    copy(to, &header)?;
+    copy(to, &InterruptIn { unique: of })?;
+    Ok(header.len as usize)
+}
+
+/// One forget goes as FORGET, several as BATCH_FORGET.
+fn forget(to: &mut IovIterDest<'_>, unique: u64, mut forgets: Fifo<Forget>) -> Result<usize> {
+    let count = forgets.len();
+    let Some(first) = forgets.pop_front() else {
+        return Err(EIO);
+    };
+    let Forget { nodeid, nlookup } = first.value;
+    if count == 1 {
+        let header = InHeader {
+            opcode: Opcode::Forget.into(),
+            unique,
+            nodeid,
+            ..header_for::<ForgetIn>(0)
+        };
+        copy(to, &header)?;
+        copy(to, &ForgetIn { nlookup })?;
+        return Ok(header.len as usize);
+    }
+    let header = InHeader {
+        opcode: Opcode::BatchForget.into(),
+        unique,
+        ..header_for::<BatchForgetIn>(count * size_of::<ForgetOne>())
+    };
+    copy(to, &header)?;
+    copy(
+        to,
+        &BatchForgetIn {
+            // CAST: They fit into the buffer of one read.
+            count: count as u32,
+            dummy: 0,
+        },
+    )?;
+    copy(to, &ForgetOne { nodeid, nlookup })?;
+    while let Some(node) = forgets.pop_front() {
+        let Forget { nodeid, nlookup } = node.value;
+        copy(to, &ForgetOne { nodeid, nlookup })?;
+    }
+    Ok(header.len as usize)
+}
+
+/// A header with the length of a request of `T` and `more` bytes.
+fn header_for<T>(more: usize) -> InHeader {
+    InHeader {
+        // CAST: What fits into one read.
+        len: (size_of::<InHeader>() + size_of::<T>() + more) as u32,
+        ..Default::default()
+    }
+}
+
+/// Copies `value`, whole: EFAULT.
+fn copy<T: IntoBytes + Immutable + ?Sized>(to: &mut IovIterDest<'_>, value: &T) -> Result {
+    let bytes = value.as_bytes();
+    if to.copy_to_iter(bytes) == bytes.len() {
+        Ok(())
+    } else {
+        Err(EFAULT)
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A daemon's reply.
+
+use crate::{
+    abi::OutHeader,
+    message::Line,
+    queue::{InterruptAnswer, INTERRUPT_BIT},
+};
+use kernel::{iov::IovIterSource, prelude::*};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Errors from here on are the kernel's own business (`ERESTARTSYS` is the first).
+const FIRST_INTERNAL_ERRNO: i32 = 512;
+
+/// Takes a reply from `from`; returns its length. May sleep.
+///
+/// EINVAL when it is shorter than its header or says that it has another length, when its error is
+/// outside (-512, 0], or when what follows the header is not what the request asked for: then the
+/// request ends with EIO. ENOENT when this device is not processing that request. EFAULT.
+pub(super) fn write(line: &Line, from: &mut IovIterSource<'_>) -> Result<usize> {
+    let len = from.len();
+    let mut header = OutHeader::new_zeroed();
+    let header_len = size_of::<OutHeader>();
+    if len < header_len {
+        return Err(EINVAL);
+    }
+    if from.copy_from_iter(header.as_mut_bytes()) != header_len {
+        return Err(EFAULT);
+    }
+    if header.len as usize != len {
+        return Err(EINVAL);
+    }
+    if header.unique == 0 {
+        // A notification; there is none yet that this module knows.
+        return Err(EINVAL);
+    }
+    if header.error <= -FIRST_INTERNAL_ERRNO || header.error > 0 {
+        return Err(EINVAL);
+    }
+    let error = (header.error != 0).then(|| Error::from_errno(header.error));
+    let alone = len == header_len;
+
+    let connection = &line.connection;
+    if header.unique & INTERRUPT_BIT != 0 {
+        let answer = match error {
+            _ if !alone => InterruptAnswer::Malformed,
+            Some(ENOSYS) => InterruptAnswer::NotSupported,
+            Some(EAGAIN) => InterruptAnswer::Again,
+            _ => InterruptAnswer::Understood,
+        };
+        connection
+            .queue()
+            .answer_interrupt(line.device, header.unique, answer)?;
+        return Ok(len);
+    }
+
+    let mut answer = connection.queue().answer(line.device, header.unique)?;
+    let message = answer.request();
+    let (outcome, result) = match error {
+        Some(error) if alone => (Err(error), Ok(len)),
+        Some(_) => (Err(EIO), Err(EINVAL)),
+        None => {
+            let fixed = message.reply_size(connection.terms().minor);
+            match message.reply().fill(from, len - header_len, fixed) {
+                Ok(()) => (Ok(()), Ok(len)),
+                Err(error) => (Err(EIO), Err(error)),
+            }
+        }
+    };
+    answer.finish(outcome)?;
+    result
+}
