@@ -10,3 +10,4 @@ pub(crate) mod chardev;
 pub(crate) mod fasync;
 pub(crate) mod folio;
 pub(crate) mod ns;
+pub(crate) mod sysfs;
