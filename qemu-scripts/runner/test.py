@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`make test`: every section in turn, then the sums."""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ktap
+import results
+
+TOP, BUILD = Path(os.environ["TOP"]), Path(os.environ["BUILD"])
+SCRIPTS = TOP / "qemu-scripts"
+CHECK = [sys.executable, "-B", SCRIPTS / "runner/check.py"]
+GUEST_TESTS = "guest-tests"
+
+
+def guest(*options, command):
+    return [str(SCRIPTS / "guest"), *options, "--", *command]
+
+
+def shell(*options, script):
+    return guest(*options, command=["sh", "-c", script])
+
+
+def lint(section):
+    results.run(section, [SCRIPTS / "lint"])
+
+
+def host(section):
+    """What needs no kernel of ours: the crates' own tests, the queue model among them."""
+    results.run(section, ["cargo", "test", "--workspace", "--no-fail-fast", "--target-dir", BUILD / "userspace/host"],
+                cwd=TOP / "userspace-test", read=re.compile(
+                    r"^test (?P<name>.+?) \.\.\. (?P<state>ok|FAILED|ignored)\b.*$").match)
+
+
+def kunit(section, kernel="release"):
+    results.run(section, shell("--module", "none", "--kernel", kernel, script=ktap.SCRIPT), read=ktap.Reader())
+
+
+def guest_tests(section, module, kernel="release"):
+    program = BUILD / "userspace/bin" / GUEST_TESTS
+    listed = subprocess.run([program, "--list"], capture_output=True, text=True)
+    if listed.returncode:
+        section.wrong("(list)", f"{program} --list: {listed.stderr}")
+        return
+    results.run(section, guest("--module", module, "--kernel", kernel, "--timeout", "1200" if kernel == "debug" else "600",
+                               command=[GUEST_TESTS, "--module", module]),
+                expected=[line.split()[0] for line in listed.stdout.splitlines() if line.strip()])
+
+
+def debug(section):
+    """The same on the kernel that watches locks, memory and leaks."""
+    kunit(section, "debug")
+    guest_tests(section, "rust_fuse", "debug")
+
+
+HOST_ROOT = """
+/run/guest/libfuse/hello /mnt || exit
+ls -l /mnt; cat /mnt/hello; stat -c %a-%s-%h /mnt/hello; mkdir /mnt/x; cat /mnt/none; umount /mnt
+"""
+
+
+def hosts(section):
+    """libfuse's hello, built here, on this machine's own root: both modules alike."""
+    outputs = {}
+    for module in "rust_fuse", "fuse":
+        run = subprocess.run(shell("--root", "host", "--module", module, script=f"exec 2>&1; {HOST_ROOT}"),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        outputs[module] = run.stdout
+        check(section, f"hello on {module}", run.returncode == 0 and "Hello World!\n" in run.stdout,
+              f"status {run.returncode}, output {run.stdout!r}")
+    check(section, "both modules alike", outputs["rust_fuse"] == outputs["fuse"], repr(outputs))
+
+
+def demo(section):
+    for module in "rust_fuse", "fuse":
+        run = subprocess.run([SCRIPTS / "run", module], stdin=subprocess.DEVNULL)
+        check(section, f"demo on {module}", run.returncode == 0, f"status {run.returncode}")
+
+
+def check(section, name, good, message):
+    if good:
+        section.add(name, "ok")
+        print(f"  test {name} ... ok", flush=True)
+    else:
+        section.wrong(name, message)
+
+
+def selfcheck(section):
+    """That these tests can fail: what is broken on purpose must be found."""
+
+    def broken(name, script, *options, expected=(), failing):
+        """A guest whose run must count as a failure, of these names."""
+        inner, shown = results.Section(name), io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            results.run(inner, shell("--module", "none", *options, script=script), expected=expected,
+                        stderr=subprocess.DEVNULL)
+            good = not results.table([inner])
+        found = {test for test, state in inner.states.items() if state == "FAILED"}
+        check(section, name, good and found == set(failing), shown.getvalue())
+
+    passes = 'echo "test a ... ok [1 ms]"; echo "1 passed, 0 failed, 0 skipped"'
+    broken("a broken test fails", 'echo "test a ... FAILED"; echo "0 passed, 1 failed, 0 skipped"; exit 1', failing=["a"])
+    broken("a kernel warning fails", f'{passes}; echo "WARNING: on purpose" >/dev/kmsg', failing=["(exit status)"])
+    broken("a crash fails, and with it what did not run",
+           'echo "test a ... ok"; sleep 0.5; echo c >/proc/sysrq-trigger; sleep 9', expected=["a", "b"],
+           failing=["b", "(exit status)"])
+    broken("a time-out fails", f"{passes}; sleep 100", "--timeout", "10", failing=["(exit status)"])
+    broken("no tests at all fail", "true", failing=["(no tests)"])
+    broken("wrong sums fail", f"{passes}; echo 2 passed, 0 failed", failing=["(sums)"])
+
+    stopped = subprocess.run(shell("--module", "none", "--timeout", "10", script="sleep 100"), capture_output=True, text=True)
+    check(section, "a time-out shows the tasks", stopped.returncode == 124 and re.search(r"task:sleep .*\n(.*\n)+.*nanosleep", stopped.stderr),
+          f"status {stopped.returncode}: {stopped.stderr}")
+    bytes_out = subprocess.run(shell("--module", "none", script=r"printf 'a\r\n\000\377' ; printf 'e\n\r' >&2; exit 3"),
+                               capture_output=True)
+    check(section, "a guest's output and status come as they are",
+          (bytes_out.returncode, bytes_out.stdout, bytes_out.stderr) == (3, b"a\r\n\0\xff", b"e\n\r"), repr(bytes_out))
+
+    source_checks = [
+        ("unsafe", "queue", "fn f() { unsafe { core::hint::unreachable_unchecked() } }", "`unsafe` is not for this room"),
+        ("unsafe", "queue", "#[allow(unsafe_code)]\nmod m {}", "allow(unsafe_code)"),
+        ("floors", "queue", "use crate::{sys::x, fs::y};", "uses fs"),
+        ("floors", "abi", "use kernel::prelude::*;", "uses kernel"),
+        ("safety", "vfs", "fn f() { unsafe { core::hint::unreachable_unchecked() } }", "no `// SAFETY:`"),
+    ]
+    for which, room, line, message in source_checks:
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(TOP / "rust", Path(folder) / "rust")
+            before = subprocess.run([*CHECK, folder, which], capture_output=True, text=True).stdout
+            with open(Path(folder) / "rust" / room / "mod.rs", "a") as file:
+                file.write(f"\n{line}\n")
+            after = subprocess.run([*CHECK, folder, which], capture_output=True, text=True)
+        check(section, f"lint finds `{line.splitlines()[0]}` in {room}",
+              after.returncode == 1 and message in after.stdout.replace(before, ""), after.stdout)
+
+
+SECTIONS = {
+    "lint": lint,
+    "host": host,
+    "kunit": kunit,
+    "guest": lambda section: guest_tests(section, "rust_fuse"),
+    "cfuse": lambda section: guest_tests(section, "fuse"),
+    "hosts": hosts,
+    "demo": demo,
+    "debug": debug,
+    "self": selfcheck,
+}
+TITLES = {
+    "lint": "lint",
+    "host": "host tests",
+    "kunit": "KUnit in a guest",
+    "guest": "guest tests on rust_fuse",
+    "cfuse": "guest tests on C fuse",
+    "hosts": "libfuse on the host's root",
+    "demo": "make run",
+    "debug": "rust_fuse on the debug kernel",
+    "self": "the tests themselves",
+}
+# What must be built for which section; lint and host build for themselves.
+MODULE = (("kernel", "release"), ("module", "release"), ("userspace",))
+NEEDS = dict.fromkeys(("kunit", "guest", "cfuse", "hosts", "demo"), MODULE) | {
+    "self": MODULE[:1],
+    "debug": (("kernel", "debug"), ("module", "debug"), ("userspace",)),
+}
+
+
+def heading(text):
+    print(f"\n=== {text}", flush=True)
+
+
+def build(names):
+    """Builds what the sections need; gives the steps that failed."""
+    failed = []
+    for step in dict.fromkeys(step for name in names for step in NEEDS.get(name, ())):
+        heading(" ".join(["build:", *step]))
+        if subprocess.run([SCRIPTS / step[0], *step[1:]], stdin=subprocess.DEVNULL).returncode:
+            failed.append(step)
+    return failed
+
+
+def main():
+    names = sys.argv[1:] or list(SECTIONS)
+    for name in names:
+        if name not in SECTIONS:
+            sys.exit(f"error: there is no section {name}; there are {' '.join(SECTIONS)}")
+    building = results.Section("build")
+    sections = [building]
+    start = time.monotonic()
+    unbuilt = build(names)
+    building.seconds = time.monotonic() - start
+    for step in unbuilt:
+        building.wrong(" ".join(step), "it could not be built: see above")
+    for name in names:
+        if set(NEEDS.get(name, ())) & set(unbuilt):
+            continue
+        heading(TITLES[name])
+        section = results.Section(TITLES[name])
+        sections.append(section)
+        start = time.monotonic()
+        SECTIONS[name](section)
+        section.seconds = time.monotonic() - start
+    sys.exit(not results.table(sections))
+
+
+if __name__ == "__main__":
+    main()
