@@ -25,7 +25,6 @@ const int RUST_FUSE_CONST_IOCB_NOWAIT = IOCB_NOWAIT;
 const int RUST_FUSE_CONST_IOCB_DIRECT = IOCB_DIRECT;
 const unsigned int RUST_FUSE_CONST_PAGE_SHIFT = PAGE_SHIFT;
 const loff_t RUST_FUSE_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
-const gfp_t RUST_FUSE_CONST_GFP_KERNEL_RECLAIMABLE = GFP_KERNEL | __GFP_RECLAIMABLE;
 
 /* Credentials and namespaces. */
 
@@ -266,4 +265,72 @@ bool rust_fuse_signal_pending_state(unsigned int state)
 pid_t rust_fuse_task_pid_nr_ns(struct task_struct *task, struct pid_namespace *ns)
 {
 	return task_pid_nr_ns(task, ns);
+}
+
+/* More of the above. */
+
+const unsigned int RUST_FUSE_CONST_SB_MANDLOCK = SB_MANDLOCK;
+const unsigned int RUST_FUSE_CONST_SB_RDONLY = SB_RDONLY;
+const unsigned int RUST_FUSE_CONST_SB_ACTIVE = SB_ACTIVE;
+const unsigned int RUST_FUSE_CONST_LOOKUP_RCU = LOOKUP_RCU;
+const unsigned int RUST_FUSE_CONST_LOOKUP_EXCL = LOOKUP_EXCL;
+const unsigned int RUST_FUSE_CONST_LOOKUP_REVAL = LOOKUP_REVAL;
+const unsigned int RUST_FUSE_CONST_LOOKUP_RENAME_TARGET = LOOKUP_RENAME_TARGET;
+const unsigned int RUST_FUSE_CONST_BDI_CAP_STRICTLIMIT = BDI_CAP_STRICTLIMIT;
+const slab_flags_t RUST_FUSE_CONST_SLAB_INODE_FLAGS =
+	SLAB_HWCACHE_ALIGN | SLAB_ACCOUNT | SLAB_RECLAIM_ACCOUNT;
+
+void rust_fuse_fs_context_error(struct fs_context *fc, const char *message)
+{
+	errorfc(fc, "%s", message);
+}
+
+void rust_fuse_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+void rust_fuse_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
+void rust_fuse_inode_dont_cache_acls(struct inode *inode)
+{
+	inode->i_acl = inode->i_default_acl = ACL_DONT_CACHE;
+}
+
+void rust_fuse_dentry_set_op_delete(struct dentry *dentry, bool ask)
+{
+	spin_lock(&dentry->d_lock);
+	if (ask)
+		dentry->d_flags |= DCACHE_OP_DELETE;
+	else
+		dentry->d_flags &= ~DCACHE_OP_DELETE;
+	spin_unlock(&dentry->d_lock);
+}
+
+kuid_t rust_fuse_mapped_kuid(struct mnt_idmap *idmap, struct user_namespace *ns, kuid_t uid)
+{
+	return vfsuid_into_kuid(make_vfsuid(idmap, ns, uid));
+}
+
+kgid_t rust_fuse_mapped_kgid(struct mnt_idmap *idmap, struct user_namespace *ns, kgid_t gid)
+{
+	return vfsgid_into_kgid(make_vfsgid(idmap, ns, gid));
+}
+
+void rust_fuse_file_allow_direct(struct file *file)
+{
+	file->f_mode |= FMODE_CAN_ODIRECT;
+}
+
+bool rust_fuse_vma_may_share(struct vm_area_struct *vma)
+{
+	return vma->vm_flags & VM_MAYSHARE;
+}
+
+struct address_space *rust_fuse_folio_mapping_of(struct folio *folio)
+{
+	return folio->mapping;
 }

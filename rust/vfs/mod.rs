@@ -5,9 +5,19 @@
 //! Nothing here knows of FUSE; another file system in Rust could be written on it. The shape is that
 //! of `rust/kernel`: a `#[vtable]` trait for each C table of operations, typed handles for the
 //! kernel's objects, lifetimes where C has a comment about who must hold what.
+//!
+//! A file system implements [`filesystem::FileSystem`], and [`inode_ops::INodeOperations`],
+//! [`file::FileOperations`] and [`address_space::AddressSpaceOperations`] for each kind of file.
 
+pub(crate) mod address_space;
 pub(crate) mod chardev;
+pub(crate) mod context;
+pub(crate) mod dentry;
 pub(crate) mod fasync;
+pub(crate) mod file;
+pub(crate) mod filesystem;
 pub(crate) mod folio;
+pub(crate) mod inode;
+pub(crate) mod inode_ops;
 pub(crate) mod ns;
-pub(crate) mod sysfs;
+pub(crate) mod super_block;

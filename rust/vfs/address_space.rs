@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The page cache of a file: how its folios are filled.
+//!
+//! C headers: [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h)
+
+use crate::{
+    bindings,
+    vfs::{
+        file::{Borrowed, FileOperations},
+        folio::{LockedFolio, Readahead},
+        inode::INode,
+    },
+};
+use core::marker::PhantomData;
+use kernel::{
+    error::{from_result, VTABLE_DEFAULT_ERROR},
+    prelude::*,
+    types::ForeignOwnable,
+};
+
+/// The file system of the files that fill the folios of `A`.
+type FileSystemOf<A> = <<A as AddressSpaceOperations>::File as FileOperations>::FileSystem;
+
+/// How folios are filled. All methods run in the context of a task and may sleep.
+#[vtable]
+pub(crate) trait AddressSpaceOperations: Sized + 'static {
+    /// The open files through which folios are read.
+    type File: FileOperations;
+
+    /// Fills one folio. On success the folio has been read, or will be by another task; in both
+    /// cases [`LockedFolio::end_read`] says so.
+    fn read_folio(
+        inode: &INode<FileSystemOf<Self>>,
+        file: Borrowed<'_, Self::File>,
+        folio: LockedFolio,
+    ) -> Result;
+
+    /// Begins to fill folios that will be wanted soon.
+    fn readahead(
+        _inode: &INode<FileSystemOf<Self>>,
+        _file: Borrowed<'_, Self::File>,
+        _folios: Readahead<'_>,
+    ) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// The table of operations of `A`.
+pub(super) fn table<A: AddressSpaceOperations>() -> &'static bindings::address_space_operations {
+    &Callbacks::<A>::OPERATIONS
+}
+
+/// What the C side calls.
+struct Callbacks<A: AddressSpaceOperations>(PhantomData<A>);
+
+impl<A: AddressSpaceOperations> Callbacks<A> {
+    const OPERATIONS: bindings::address_space_operations = bindings::address_space_operations {
+        read_folio: Some(Self::read_folio),
+        readahead: if A::HAS_READAHEAD {
+            Some(Self::readahead)
+        } else {
+            None
+        },
+        migrate_folio: Some(bindings::filemap_migrate_folio),
+        ..pin_init::zeroed()
+    };
+
+    unsafe extern "C" fn read_folio(
+        file: *mut bindings::file,
+        folio: *mut bindings::folio,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives a folio that is to be read, whose lock is ours.
+            let (inode, folio) = unsafe {
+                let mapping = bindings::folio_mapping_of(folio);
+                (
+                    INode::from_raw((*mapping).host),
+                    LockedFolio::from_read_folio(folio),
+                )
+            };
+            if file.is_null() {
+                // Somebody wants the folio without having opened the file.
+                return Err(EIO);
+            }
+            // SAFETY: The C side gives a file that is open on the inode, so its data is what `open`
+            // of `A::File` made: `NewINode::set_regular` pairs the tables.
+            let data = unsafe { <A::File as FileOperations>::Ptr::borrow((*file).private_data) };
+            A::read_folio(inode, data, folio).map(|()| 0)
+        })
+    }
+
+    unsafe extern "C" fn readahead(control: *mut bindings::readahead_control) {
+        // SAFETY: The C side gives a valid structure.
+        let (file, inode) = unsafe { ((*control).file, (*(*control).mapping).host) };
+        if file.is_null() {
+            return;
+        }
+        // SAFETY: As in `read_folio`.
+        let (inode, data, folios) = unsafe {
+            (
+                INode::from_raw(inode),
+                <A::File as FileOperations>::Ptr::borrow((*file).private_data),
+                Readahead::from_raw(control),
+            )
+        };
+        A::readahead(inode, data, folios);
+    }
+}

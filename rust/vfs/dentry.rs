@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directory entries: the names by which inodes are known, and the names that are known not to be.
+//!
+//! C headers: [`include/linux/dcache.h`](srctree/include/linux/dcache.h)
+
+use crate::{
+    bindings,
+    vfs::{
+        filesystem::FileSystem,
+        inode::{INode, OwnedINode},
+        super_block::SuperBlock,
+    },
+};
+use core::{
+    marker::PhantomData,
+    mem::{self, MaybeUninit},
+    ptr::{self, NonNull},
+};
+use kernel::{
+    error::{from_err_ptr, from_result},
+    prelude::*,
+    types::Opaque,
+};
+
+/// A directory entry.
+///
+/// As with [`INode`], a shared reference means that the memory stays, not that it is counted.
+///
+/// # Invariants
+///
+/// The entry belongs to a superblock of type `T`. Unless `T::DEntryData` has no size, `d_fsdata`
+/// points to an [`EntryMemory<T>`].
+#[repr(transparent)]
+pub(crate) struct DEntry<T: FileSystem> {
+    raw: Opaque<bindings::dentry>,
+    _file_system: PhantomData<T>,
+}
+
+// SAFETY: The methods synchronise among themselves or leave that to the C side.
+unsafe impl<T: FileSystem> Sync for DEntry<T> {}
+
+/// What `d_fsdata` points to.
+#[repr(C)]
+struct EntryMemory<T: FileSystem> {
+    data: T::DEntryData,
+    rcu: MaybeUninit<bindings::callback_head>,
+}
+
+impl<T: FileSystem> DEntry<T> {
+    /// The entry behind a C pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be to an entry as in the type's invariants whose memory stays for all of `'a`.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::dentry) -> &'a Self {
+        // SAFETY: By the function's contract; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// The C pointer.
+    pub(super) fn as_ptr(&self) -> *mut bindings::dentry {
+        self.raw.get()
+    }
+
+    /// The file system's part.
+    pub(crate) fn data(&self) -> &T::DEntryData {
+        if mem::size_of::<T::DEntryData>() == 0 {
+            // SAFETY: A value without a size is anywhere that is aligned; `Zeroable` says it exists.
+            return unsafe { NonNull::<T::DEntryData>::dangling().as_ref() };
+        }
+        // SAFETY: By the type invariant; RCU keeps the memory as long as that of the entry.
+        unsafe { &(*(*self.as_ptr()).d_fsdata.cast::<EntryMemory<T>>()).data }
+    }
+
+    /// The superblock it belongs to.
+    pub(crate) fn super_block(&self) -> &SuperBlock<T> {
+        // SAFETY: Constant, and kept for as long as there are entries.
+        unsafe { SuperBlock::from_raw((*self.as_ptr()).d_sb) }
+    }
+
+    /// The inode; `None` when the name is known not to be.
+    pub(crate) fn inode(&self) -> Option<&INode<T>> {
+        // SAFETY: The entry is valid.
+        let inode = unsafe { bindings::d_inode_rcu(self.as_ptr()) };
+        // SAFETY: An inode's memory stays as long as that of its entries.
+        (!inode.is_null()).then(|| unsafe { INode::from_raw(inode) })
+    }
+
+    /// Makes [`FileSystem::d_delete`] be asked, or not, when the entry is not used any more.
+    pub(crate) fn ask_before_caching(&self, ask: bool) {
+        // SAFETY: The entry is valid; the lock guards its flags.
+        unsafe { bindings::dentry_set_op_delete(self.as_ptr(), ask) };
+    }
+}
+
+/// A reference to an entry that keeps it.
+///
+/// # Invariants
+///
+/// Owns a reference count.
+pub(crate) struct OwnedDEntry<T: FileSystem>(NonNull<DEntry<T>>);
+
+impl<T: FileSystem> OwnedDEntry<T> {
+    /// Gives the reference to the C side.
+    fn into_raw(self) -> *mut bindings::dentry {
+        mem::ManuallyDrop::new(self).0.as_ptr().cast()
+    }
+}
+
+impl<T: FileSystem> core::ops::Deref for OwnedDEntry<T> {
+    type Target = DEntry<T>;
+
+    fn deref(&self) -> &DEntry<T> {
+        // SAFETY: The reference count keeps it.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T: FileSystem> Drop for OwnedDEntry<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is a reference to give up.
+        unsafe { bindings::dput(self.as_ptr()) };
+    }
+}
+
+/// An entry whose name is being looked up: not known to others yet, its name stable.
+pub(crate) struct NewDEntry<'a, T: FileSystem>(&'a DEntry<T>);
+
+impl<'a, T: FileSystem> NewDEntry<'a, T> {
+    /// # Safety
+    ///
+    /// `ptr` must be the entry that `lookup` is called for, for all of `'a`, and passed on once.
+    unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
+        // SAFETY: By the function's contract.
+        Self(unsafe { DEntry::from_raw(ptr) })
+    }
+
+    /// The name that is being looked up.
+    pub(crate) fn name(&self) -> &[u8] {
+        // SAFETY: The name of an entry that is being looked up does not change.
+        unsafe { name(&raw const (*self.0.as_ptr()).__bindgen_anon_1.d_name) }
+    }
+
+    /// Gives the entry its inode, or none; then it is known to all. May sleep.
+    ///
+    /// Where the inode is a directory that has an entry already, that one takes the place of this.
+    ///
+    /// # Errors
+    ///
+    /// `ELOOP` when a directory would become its own ancestor, `ESTALE`, `EIO`.
+    pub(crate) fn resolve(self, inode: Option<OwnedINode<T>>) -> Result<Resolved<'a, T>> {
+        let inode = inode.map_or(ptr::null_mut(), OwnedINode::into_raw);
+        // SAFETY: The entry is being looked up; this gives the reference to the inode away.
+        let other = from_err_ptr(unsafe { bindings::d_splice_alias(inode, self.0.as_ptr()) })?;
+        Ok(match NonNull::new(other) {
+            None => Resolved::This(self.0),
+            // INVARIANT: `d_splice_alias` took a reference.
+            Some(other) => Resolved::Other(OwnedDEntry(other.cast())),
+        })
+    }
+}
+
+/// Where a lookup has led.
+pub(crate) enum Resolved<'a, T: FileSystem> {
+    /// The entry that was given.
+    This(&'a DEntry<T>),
+    /// Another in its place.
+    Other(OwnedDEntry<T>),
+}
+
+impl<T: FileSystem> core::ops::Deref for Resolved<'_, T> {
+    type Target = DEntry<T>;
+
+    fn deref(&self) -> &DEntry<T> {
+        match self {
+            Self::This(dentry) => dentry,
+            Self::Other(dentry) => dentry,
+        }
+    }
+}
+
+/// Calls `lookup` for the entry and returns what the C side wants.
+///
+/// # Safety
+///
+/// `dentry` must be the argument of `lookup` of a directory of type `T`.
+pub(super) unsafe fn lookup<T: FileSystem>(
+    dentry: *mut bindings::dentry,
+    lookup: impl for<'a> FnOnce(NewDEntry<'a, T>) -> Result<Resolved<'a, T>>,
+) -> *mut bindings::dentry {
+    // SAFETY: By the function's contract.
+    match lookup(unsafe { NewDEntry::from_raw(dentry) }) {
+        Ok(Resolved::This(_)) => ptr::null_mut(),
+        Ok(Resolved::Other(other)) => other.into_raw(),
+        Err(err) => err.to_ptr(),
+    }
+}
+
+/// What a path walk wants of a name.
+#[derive(Clone, Copy)]
+pub(crate) struct LookupFlags(pub(super) c_uint);
+
+impl LookupFlags {
+    /// The walk is under RCU: nothing may sleep.
+    pub(crate) fn in_rcu_walk(self) -> bool {
+        self.0 & bindings::LOOKUP_RCU != 0
+    }
+
+    /// The walk would rather ask than trust what is cached: it is to create the name, to rename to
+    /// it, or has failed with `ESTALE` before.
+    pub(crate) fn wants_fresh(self) -> bool {
+        self.0 & (bindings::LOOKUP_EXCL | bindings::LOOKUP_REVAL | bindings::LOOKUP_RENAME_TARGET)
+            != 0
+    }
+}
+
+/// The bytes of a name.
+///
+/// # Safety
+///
+/// `qstr` must be valid and its name must not change for all of `'a`.
+unsafe fn name<'a>(qstr: *const bindings::qstr) -> &'a [u8] {
+    // SAFETY: By the function's contract.
+    unsafe {
+        let len = (*qstr).__bindgen_anon_1.__bindgen_anon_1.len;
+        core::slice::from_raw_parts((*qstr).name, len as usize)
+    }
+}
+
+/// The table of operations for the entries of `T`; `None` when it needs none.
+pub(super) fn operations<T: FileSystem>() -> Option<&'static bindings::dentry_operations> {
+    (T::HAS_D_REVALIDATE || T::HAS_D_DELETE || mem::size_of::<T::DEntryData>() != 0)
+        .then_some(&Callbacks::<T>::OPERATIONS)
+}
+
+/// What the C side calls.
+struct Callbacks<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> Callbacks<T> {
+    const OPERATIONS: bindings::dentry_operations = bindings::dentry_operations {
+        d_revalidate: if T::HAS_D_REVALIDATE {
+            Some(Self::revalidate)
+        } else {
+            None
+        },
+        d_delete: if T::HAS_D_DELETE {
+            Some(Self::delete)
+        } else {
+            None
+        },
+        d_init: if mem::size_of::<T::DEntryData>() != 0 {
+            Some(Self::init)
+        } else {
+            None
+        },
+        d_release: if mem::size_of::<T::DEntryData>() != 0 {
+            Some(Self::release)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    };
+
+    unsafe extern "C" fn revalidate(
+        dir: *mut bindings::inode,
+        qstr: *const bindings::qstr,
+        dentry: *mut bindings::dentry,
+        flags: c_uint,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives a directory and an entry of this type, and a name that stays
+            // for the call.
+            let (dir, name, dentry) = unsafe {
+                (
+                    INode::<T>::from_raw(dir),
+                    name(qstr),
+                    DEntry::from_raw(dentry),
+                )
+            };
+            T::d_revalidate(dir, name, dentry, LookupFlags(flags)).map(c_int::from)
+        })
+    }
+
+    unsafe extern "C" fn delete(dentry: *const bindings::dentry) -> c_int {
+        // SAFETY: The C side gives an entry of this type.
+        T::d_delete(unsafe { DEntry::from_raw(dentry.cast_mut()) }).into()
+    }
+
+    unsafe extern "C" fn init(dentry: *mut bindings::dentry) -> c_int {
+        let Ok(memory) = KBox::<EntryMemory<T>>::new_uninit(GFP_KERNEL_ACCOUNT) else {
+            return ENOMEM.to_errno();
+        };
+        let memory = KBox::into_raw(memory).cast::<EntryMemory<T>>();
+        // SAFETY: The memory is ours; all zeroes is valid data, by `Zeroable`. The entry is new.
+        // INVARIANT: This is what `d_fsdata` is to point to.
+        unsafe {
+            memory.write_bytes(0, 1);
+            (*dentry).d_fsdata = memory.cast();
+        }
+        0
+    }
+
+    unsafe extern "C" fn release(dentry: *mut bindings::dentry) {
+        // SAFETY: The C side gives an entry of this type, for the last time.
+        unsafe {
+            let memory = (*dentry).d_fsdata.cast::<EntryMemory<T>>();
+            // The data needs no dropping: `Registration::new` checks that.
+            bindings::kvfree_call_rcu((&raw mut (*memory).rcu).cast(), memory.cast());
+        }
+    }
+}

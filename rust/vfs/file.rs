@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations on open files and directories.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use crate::{
+    bindings,
+    vfs::{
+        filesystem::FileSystem,
+        inode::{FileType, INode},
+    },
+};
+use core::{marker::PhantomData, ops::Deref};
+use kernel::{
+    error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
+    fs::File,
+    iov::{IovIterDest, IovIterSource},
+    prelude::*,
+    types::ForeignOwnable,
+};
+
+/// What a method of `F` gets of the open file's data.
+pub(crate) type Borrowed<'a, F> = <<F as FileOperations>::Ptr as ForeignOwnable>::Borrowed<'a>;
+
+/// What can be done with an open file. All methods run in the context of a task and may sleep.
+#[vtable]
+pub(crate) trait FileOperations: Sized + 'static {
+    /// The file system.
+    type FileSystem: FileSystem;
+
+    /// The file system's part of an open file.
+    type Ptr: ForeignOwnable + Send + Sync;
+
+    /// Opens the file.
+    fn open(inode: &INode<Self::FileSystem>, file: &NewFile<'_>) -> Result<Self::Ptr>;
+
+    /// The last reference to the open file is gone.
+    fn release(_inode: &INode<Self::FileSystem>, file: Self::Ptr, _flags: u32) {
+        drop(file);
+    }
+
+    /// A descriptor of the open file is being closed.
+    fn flush(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _owner: LockOwner,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Reads from the file into `iov`; returns how many bytes there were.
+    fn read_iter(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _io: &mut Io<'_>,
+        _iov: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes to the file from `iov`; returns how many bytes there were.
+    fn write_iter(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _io: &mut Io<'_>,
+        _iov: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Whether splice(2) and mmap(2) may take pages of the page cache.
+    fn uses_page_cache(_file: Borrowed<'_, Self>) -> bool {
+        true
+    }
+
+    /// Moves the position; returns the new one. `None` leaves it to the VFS.
+    fn llseek(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _seek: &Seek<'_>,
+    ) -> Result<i64> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Hands the entries of a directory from `entries.position()` on to `entries`. The directory is
+    /// locked for reading.
+    fn iterate(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _entries: &mut DirEmitter<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// A file that is being opened.
+pub(crate) struct NewFile<'a>(&'a File);
+
+impl Deref for NewFile<'_> {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        self.0
+    }
+}
+
+impl NewFile<'_> {
+    /// Makes it a stream: it has no position, and reading and writing do not exclude each other.
+    pub(crate) fn make_stream(&self) {
+        // SAFETY: The file is being opened, so its mode is ours. The call cannot fail.
+        unsafe { bindings::stream_open((*self.as_ptr()).f_inode, self.as_ptr()) };
+    }
+
+    /// Forbids seeking.
+    pub(crate) fn make_nonseekable(&self) {
+        // SAFETY: As above.
+        unsafe { bindings::nonseekable_open((*self.as_ptr()).f_inode, self.as_ptr()) };
+    }
+
+    /// Allows `O_DIRECT`; [`Io::is_direct`] tells reads and writes that it is for.
+    pub(crate) fn allow_direct(&self) {
+        // SAFETY: As above.
+        unsafe { bindings::file_allow_direct(self.as_ptr()) };
+    }
+}
+
+/// Who holds locks on a file: all that share a table of descriptors.
+#[derive(Clone, Copy)]
+pub(crate) struct LockOwner(usize);
+
+impl LockOwner {
+    /// A number that stands for the owner. It is a kernel address, which nobody must see.
+    pub(crate) fn secret(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+/// A read or write that is being done.
+pub(crate) struct Io<'a> {
+    kiocb: *mut bindings::kiocb,
+    _call: PhantomData<&'a mut bindings::kiocb>,
+}
+
+impl Io<'_> {
+    /// Where in the file to begin, in bytes.
+    pub(crate) fn position(&self) -> u64 {
+        // SAFETY: The structure is valid for the call.
+        // CAST: The VFS checks that it is not negative.
+        unsafe { (*self.kiocb).ki_pos as u64 }
+    }
+
+    /// Moves the position on.
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        // SAFETY: The structure is valid for the call and ours.
+        let position = unsafe { &mut (*self.kiocb).ki_pos };
+        *position = position.saturating_add_unsigned(bytes as u64);
+    }
+
+    /// Whether the page cache is to be left out (`O_DIRECT`).
+    pub(crate) fn is_direct(&self) -> bool {
+        // SAFETY: The structure is valid for the call.
+        unsafe { (*self.kiocb).ki_flags & bindings::IOCB_DIRECT != 0 }
+    }
+
+    /// The file's flags, as open(2) and fcntl(2) have them.
+    pub(crate) fn flags(&self) -> u32 {
+        // SAFETY: The structure is valid for the call, and has a file.
+        unsafe { File::from_raw_file((*self.kiocb).ki_filp) }.flags()
+    }
+
+    /// Reads through the page cache, and moves the position on.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading a folio; `EIO` when a folio could not be read; `EAGAIN`, `EINTR`.
+    pub(crate) fn read_cached(&mut self, iov: &mut IovIterDest<'_>) -> Result<usize> {
+        // SAFETY: The structure is valid for the call and ours, and so is the iterator.
+        let read = unsafe { bindings::filemap_read(self.kiocb, iov.as_raw(), 0) };
+        count(read)
+    }
+}
+
+/// The count or the error that a C function returned.
+fn count(ret: isize) -> Result<usize> {
+    usize::try_from(ret).map_err(|_| Error::from_errno(ret as c_int))
+}
+
+/// A wish to move the position of a file.
+pub(crate) struct Seek<'a> {
+    file: &'a File,
+    offset: i64,
+    whence: c_int,
+}
+
+impl Seek<'_> {
+    /// Whether the new position depends on the size of the file or on what it holds.
+    pub(crate) fn needs_size(&self) -> bool {
+        matches!(
+            self.whence as u32,
+            bindings::SEEK_END | bindings::SEEK_DATA | bindings::SEEK_HOLE
+        )
+    }
+
+    /// Moves the position by what the inode says of the size. Data goes to the end of the file, and
+    /// there the only hole begins.
+    pub(crate) fn by_inode(&self) -> Result<i64> {
+        // SAFETY: The file is valid.
+        let position =
+            unsafe { bindings::generic_file_llseek(self.file.as_ptr(), self.offset, self.whence) };
+        if position < 0 {
+            return Err(Error::from_errno(position as c_int));
+        }
+        Ok(position)
+    }
+}
+
+/// Takes the entries of a directory to whoever reads it.
+pub(crate) struct DirEmitter<'a>(&'a mut bindings::dir_context);
+
+impl DirEmitter<'_> {
+    /// The position of the next entry; 0 at first.
+    pub(crate) fn position(&self) -> i64 {
+        self.0.pos
+    }
+
+    /// Sets the position of the next entry.
+    pub(crate) fn set_position(&mut self, position: i64) {
+        self.0.pos = position;
+    }
+
+    /// How much the reader has room for, in bytes, or 0 when it did not say.
+    pub(crate) fn room(&self) -> usize {
+        usize::try_from(self.0.count).unwrap_or(0)
+    }
+
+    /// Hands an entry to the reader: a name, the number of the inode, and the type (`DT_*`). Returns
+    /// whether there was room for it.
+    pub(crate) fn emit(&mut self, name: &[u8], number: u64, type_: u32) -> bool {
+        let Ok(len) = c_int::try_from(name.len()) else {
+            return false;
+        };
+        // SAFETY: The context is valid and ours, and so is the name.
+        unsafe { bindings::dir_emit(self.0, name.as_ptr().cast(), len, number, type_) }
+    }
+}
+
+/// The table of operations of `F`.
+pub(super) fn table<F: FileOperations>() -> &'static bindings::file_operations {
+    &Callbacks::<F>::OPERATIONS
+}
+
+/// What the C side calls.
+struct Callbacks<F: FileOperations>(PhantomData<F>);
+
+impl<F: FileOperations> Callbacks<F> {
+    const OPERATIONS: bindings::file_operations = bindings::file_operations {
+        open: Some(Self::open),
+        release: Some(Self::release),
+        flush: if F::HAS_FLUSH {
+            Some(Self::flush)
+        } else {
+            None
+        },
+        read_iter: if F::HAS_READ_ITER {
+            Some(Self::read_iter)
+        } else {
+            None
+        },
+        read: if F::HAS_ITERATE {
+            Some(bindings::generic_read_dir)
+        } else {
+            None
+        },
+        splice_read: if F::HAS_READ_ITER {
+            Some(Self::splice_read)
+        } else {
+            None
+        },
+        mmap: if F::HAS_READ_ITER {
+            Some(Self::mmap)
+        } else {
+            None
+        },
+        write_iter: if F::HAS_WRITE_ITER {
+            Some(Self::write_iter)
+        } else {
+            None
+        },
+        splice_write: if F::HAS_WRITE_ITER {
+            Some(bindings::iter_file_splice_write)
+        } else {
+            None
+        },
+        llseek: if F::HAS_LLSEEK {
+            Some(Self::llseek)
+        } else {
+            Some(bindings::generic_file_llseek)
+        },
+        iterate_shared: if F::HAS_ITERATE {
+            Some(Self::iterate)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    };
+
+    /// The inode and the data of an open file.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be a file that `open` of this table opened, for all of `'a`.
+    unsafe fn parts<'a>(file: *mut bindings::file) -> (&'a INode<F::FileSystem>, Borrowed<'a, F>) {
+        // SAFETY: By the function's contract.
+        unsafe {
+            (
+                INode::from_raw((*file).f_inode),
+                F::Ptr::borrow((*file).private_data),
+            )
+        }
+    }
+
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives a file that is being opened.
+            to_result(unsafe { bindings::generic_file_open(inode, file) })?;
+            // SAFETY: As above, and its inode, which is of this file system.
+            let (inode, new) =
+                unsafe { (INode::from_raw(inode), NewFile(File::from_raw_file(file))) };
+            let data = F::open(inode, &new)?;
+            // SAFETY: As above; until `release` the private data is ours.
+            unsafe { (*file).private_data = data.into_foreign() };
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn release(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: `open` stored the data, and nobody else has the file any more.
+        let (inode, data, flags) = unsafe {
+            (
+                INode::from_raw(inode),
+                F::Ptr::from_foreign((*file).private_data),
+                (*file).f_flags,
+            )
+        };
+        F::release(inode, data, flags);
+        0
+    }
+
+    unsafe extern "C" fn flush(file: *mut bindings::file, id: bindings::fl_owner_t) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives an open file.
+            let (inode, data) = unsafe { Self::parts(file) };
+            F::flush(inode, data, LockOwner(id.addr())).map(|()| 0)
+        })
+    }
+
+    unsafe extern "C" fn read_iter(
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: The C side gives an open file, and an iterator to write to that is ours for the
+        // duration of the call.
+        let ((inode, data), iov) =
+            unsafe { (Self::parts((*kiocb).ki_filp), IovIterDest::from_raw(iter)) };
+        let mut io = Io {
+            kiocb,
+            _call: PhantomData,
+        };
+        match F::read_iter(inode, data, &mut io, iov) {
+            // CAST: No larger than MAX_RW_COUNT.
+            Ok(read) => read as isize,
+            Err(err) => err.to_errno() as isize,
+        }
+    }
+
+    unsafe extern "C" fn write_iter(
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: The C side gives an open file, and an iterator to read from that is ours for the
+        // duration of the call.
+        let ((inode, data), iov) =
+            unsafe { (Self::parts((*kiocb).ki_filp), IovIterSource::from_raw(iter)) };
+        let mut io = Io {
+            kiocb,
+            _call: PhantomData,
+        };
+        match F::write_iter(inode, data, &mut io, iov) {
+            // CAST: No larger than MAX_RW_COUNT.
+            Ok(written) => written as isize,
+            Err(err) => err.to_errno() as isize,
+        }
+    }
+
+    unsafe extern "C" fn splice_read(
+        file: *mut bindings::file,
+        position: *mut bindings::loff_t,
+        pipe: *mut bindings::pipe_inode_info,
+        len: usize,
+        flags: c_uint,
+    ) -> isize {
+        // SAFETY: The C side gives an open file and what the two functions need.
+        unsafe {
+            let (_, data) = Self::parts(file);
+            if F::uses_page_cache(data) {
+                bindings::filemap_splice_read(file, position, pipe, len, flags)
+            } else {
+                bindings::copy_splice_read(file, position, pipe, len, flags)
+            }
+        }
+    }
+
+    unsafe extern "C" fn mmap(
+        file: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: The C side gives an open file, and an area that is being made.
+        unsafe {
+            let (_, data) = Self::parts(file);
+            if !F::uses_page_cache(data) && bindings::vma_may_share(vma) {
+                return ENODEV.to_errno();
+            }
+            // What is written to a shared mapping could not be kept.
+            bindings::generic_file_readonly_mmap(file, vma)
+        }
+    }
+
+    unsafe extern "C" fn llseek(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: c_int,
+    ) -> bindings::loff_t {
+        // SAFETY: The C side gives an open file, whose position is locked.
+        let ((inode, data), file) = unsafe { (Self::parts(file), File::from_raw_file(file)) };
+        let seek = Seek {
+            file,
+            offset,
+            whence,
+        };
+        match F::llseek(inode, data, &seek) {
+            Ok(position) => position,
+            Err(err) => err.to_errno().into(),
+        }
+    }
+
+    unsafe extern "C" fn iterate(
+        file: *mut bindings::file,
+        context: *mut bindings::dir_context,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives an open directory, and a context that is ours for the call.
+            let ((inode, data), context) = unsafe { (Self::parts(file), &mut *context) };
+            F::iterate(inode, data, &mut DirEmitter(context)).map(|()| 0)
+        })
+    }
+}
+
+/// The `DT_*` value for a type of file.
+impl From<FileType> for u32 {
+    fn from(file_type: FileType) -> u32 {
+        file_type.mode() >> 12
+    }
+}

@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations on inodes.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use crate::{
+    bindings,
+    vfs::{
+        dentry::{self, DEntry, LookupFlags, NewDEntry, Resolved},
+        filesystem::FileSystem,
+        inode::{INode, Time},
+        ns::{Gid, Uid},
+    },
+};
+use core::{marker::PhantomData, ptr};
+use kernel::{
+    error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
+    prelude::*,
+};
+
+/// What can be done with an inode. What an implementation leaves out, the VFS does by itself or
+/// refuses.
+///
+/// Unless said otherwise the methods run in the context of a task and may sleep.
+#[vtable]
+pub(crate) trait INodeOperations: Sized + 'static {
+    /// The file system.
+    type FileSystem: FileSystem;
+
+    /// Finds out what a name in a directory stands for. The directory is locked.
+    fn lookup<'a>(
+        _dir: &INode<Self::FileSystem>,
+        _dentry: NewDEntry<'a, Self::FileSystem>,
+        _flags: LookupFlags,
+    ) -> Result<Resolved<'a, Self::FileSystem>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The text of a symbolic link. `dentry` is `None` in a path walk under RCU: then what would
+    /// sleep returns `ECHILD`.
+    fn get_link(
+        _dentry: Option<&DEntry<Self::FileSystem>>,
+        _inode: &INode<Self::FileSystem>,
+    ) -> Result<KVec<u8>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Whether the running task may do what `access` says. Must not sleep when
+    /// `access.must_not_block()`: then what would sleep returns `ECHILD`.
+    fn permission(_id_map: IdMap<'_>, _inode: &INode<Self::FileSystem>, _access: Access) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Fills `stat` with what is asked for.
+    fn getattr(
+        _inode: &INode<Self::FileSystem>,
+        _request: StatRequest<'_>,
+        _stat: &mut Stat,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Changes attributes.
+    fn setattr(_dentry: &DEntry<Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a regular file. The directory is locked, as it is for the methods below.
+    fn create(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a special file.
+    fn mknod(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a directory.
+    fn mkdir(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a symbolic link.
+    fn symlink(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Gives an inode one more name.
+    fn link(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Takes a name from what is not a directory.
+    fn unlink(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Takes the name from an empty directory.
+    fn rmdir(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Gives an inode another name.
+    fn rename(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// How the ids of a mount map to those of the file system.
+///
+/// # Invariants
+///
+/// The pointer is valid for `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct IdMap<'a>(*mut bindings::mnt_idmap, PhantomData<&'a ()>);
+
+impl IdMap<'_> {
+    /// # Safety
+    ///
+    /// `ptr` must be valid for as long as the value is used.
+    unsafe fn from_raw(ptr: *mut bindings::mnt_idmap) -> Self {
+        // INVARIANT: By the function's contract.
+        Self(ptr, PhantomData)
+    }
+}
+
+/// What somebody wants to do with an inode: `MAY_*`.
+#[derive(Clone, Copy)]
+pub(crate) struct Access(u32);
+
+impl Access {
+    /// Whether `permission` must not sleep.
+    pub(crate) fn must_not_block(self) -> bool {
+        self.0 & bindings::MAY_NOT_BLOCK != 0
+    }
+
+    /// Whether it is to execute a file or to pass through a directory.
+    pub(crate) fn executes(self) -> bool {
+        self.0 & bindings::MAY_EXEC != 0
+    }
+
+    /// Whether it is access(2), chdir(2) or chroot(2) that asks: nothing may follow.
+    pub(crate) fn only_asks(self) -> bool {
+        self.0 & (bindings::MAY_ACCESS | bindings::MAY_CHDIR) != 0
+    }
+
+    /// What is wanted, as access(2) has it: a sum of `R_OK` (4), `W_OK` (2), `X_OK` (1).
+    pub(crate) fn mode(self) -> u32 {
+        self.0 & (bindings::MAY_READ | bindings::MAY_WRITE | bindings::MAY_EXEC)
+    }
+
+    /// Checks the access by the inode's owner and permissions. May sleep unless
+    /// `must_not_block()`.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES`, `EPERM`, `ECHILD`.
+    pub(crate) fn check<T: FileSystem>(self, id_map: IdMap<'_>, inode: &INode<T>) -> Result {
+        // SAFETY: The arguments are valid.
+        to_result(unsafe {
+            bindings::generic_permission(id_map.0, inode.as_ptr(), self.0 as c_int)
+        })
+    }
+}
+
+/// What somebody wants to know of an inode.
+#[derive(Clone, Copy)]
+pub(crate) struct StatRequest<'a> {
+    id_map: IdMap<'a>,
+    mask: u32,
+    flags: u32,
+}
+
+impl StatRequest<'_> {
+    /// Which fields are asked for: `STATX_*`.
+    pub(crate) fn mask(&self) -> u32 {
+        self.mask
+    }
+
+    /// Whether what is cached will not do (`AT_STATX_FORCE_SYNC`).
+    pub(crate) fn wants_fresh(&self) -> bool {
+        self.flags & bindings::AT_STATX_FORCE_SYNC != 0
+    }
+
+    /// Whether what is cached will do, however old (`AT_STATX_DONT_SYNC`).
+    pub(crate) fn accepts_stale(&self) -> bool {
+        self.flags & bindings::AT_STATX_DONT_SYNC != 0
+    }
+}
+
+/// The fields that every file system has: `STATX_BASIC_STATS`.
+pub(crate) const BASIC_STATS: u32 = bindings::STATX_BASIC_STATS;
+
+/// The fields that permissions depend on.
+pub(crate) const PERMISSION_STATS: u32 =
+    bindings::STATX_MODE | bindings::STATX_UID | bindings::STATX_GID;
+
+/// The time of the last read.
+pub(crate) const ATIME_STAT: u32 = bindings::STATX_ATIME;
+
+/// The size.
+pub(crate) const SIZE_STAT: u32 = bindings::STATX_SIZE;
+
+/// Attributes of an inode, for stat(2).
+#[repr(transparent)]
+pub(crate) struct Stat(bindings::kstat);
+
+/// The attributes that a file system has of an inode.
+pub(crate) struct Attributes {
+    /// The number that user space knows the file by.
+    pub(crate) number: u64,
+    /// Permissions.
+    pub(crate) permissions: u32,
+    /// How many names it has.
+    pub(crate) link_count: u32,
+    /// Who owns it.
+    pub(crate) uid: Uid,
+    /// Which group does.
+    pub(crate) gid: Gid,
+    /// The size in bytes.
+    pub(crate) size: u64,
+    /// The space it takes, in units of 512 bytes.
+    pub(crate) blocks: u64,
+    /// The size of a block, as a power of two.
+    pub(crate) block_bits: u8,
+    /// When it was last read.
+    pub(crate) atime: Time,
+    /// When it was last modified.
+    pub(crate) mtime: Time,
+    /// When the inode was last changed.
+    pub(crate) ctime: Time,
+}
+
+impl Stat {
+    /// Says nothing but which superblock the inode is on.
+    pub(crate) fn fill_device_only<T: FileSystem>(&mut self, inode: &INode<T>) {
+        self.0.result_mask = 0;
+        self.0.dev = inode.super_block().device();
+    }
+
+    /// Takes all from the inode.
+    pub(crate) fn fill_cached<T: FileSystem>(
+        &mut self,
+        request: StatRequest<'_>,
+        inode: &INode<T>,
+    ) {
+        // SAFETY: The arguments are valid.
+        unsafe {
+            bindings::generic_fillattr(request.id_map.0, request.mask, inode.as_ptr(), &mut self.0)
+        };
+    }
+
+    /// Corrects what [`Self::fill_cached`] took from the inode.
+    pub(crate) fn correct(&mut self, number: u64, permissions: u32, block_bits: u8) {
+        self.0.ino = number;
+        self.0.mode = self.0.mode & bindings::S_IFMT as u16 | (permissions & 0o7777) as u16;
+        self.0.blksize = 1 << block_bits.min(31);
+    }
+
+    /// Takes all from `attributes`, but the type and the device from the inode.
+    pub(crate) fn fill<T: FileSystem>(
+        &mut self,
+        request: StatRequest<'_>,
+        inode: &INode<T>,
+        attributes: &Attributes,
+    ) {
+        // SAFETY: The namespace and the map are valid.
+        let (uid, gid) = unsafe {
+            let ns = inode.super_block().user_ns().as_ptr();
+            (
+                bindings::mapped_kuid(request.id_map.0, ns, attributes.uid.0),
+                bindings::mapped_kgid(request.id_map.0, ns, attributes.gid.0),
+            )
+        };
+        let stat = &mut self.0;
+        stat.dev = inode.super_block().device();
+        stat.ino = attributes.number;
+        stat.mode = (inode.mode() & bindings::S_IFMT | attributes.permissions & 0o7777) as u16;
+        stat.nlink = attributes.link_count;
+        stat.uid = uid;
+        stat.gid = gid;
+        // SAFETY: The inode is valid, and the field constant.
+        stat.rdev = unsafe { (*inode.as_ptr()).i_rdev };
+        stat.atime = attributes.atime.to_raw();
+        stat.mtime = attributes.mtime.to_raw();
+        stat.ctime = attributes.ctime.to_raw();
+        stat.size = i64::try_from(attributes.size).unwrap_or(i64::MAX);
+        stat.blocks = attributes.blocks;
+        stat.blksize = 1 << attributes.block_bits.min(31);
+    }
+}
+
+/// The table of operations of `O`.
+pub(super) fn table<O: INodeOperations>() -> &'static bindings::inode_operations {
+    &Callbacks::<O>::OPERATIONS
+}
+
+/// What the C side calls.
+struct Callbacks<O: INodeOperations>(PhantomData<O>);
+
+/// A callback for a method that gets a directory and an entry. In the C argument list, these come
+/// after what is in the brackets and before what is in the second ones.
+macro_rules! entry_callback {
+    ($name:ident, [$($before:ty)?], [$($after:ty),*]) => {
+        unsafe extern "C" fn $name(
+            $(_: $before,)?
+            dir: *mut bindings::inode,
+            dentry: *mut bindings::dentry,
+            $(_: $after),*
+        ) -> c_int {
+            from_result(|| {
+                // SAFETY: The C side gives a directory and an entry of this file system.
+                let (dir, dentry) = unsafe { (INode::from_raw(dir), DEntry::from_raw(dentry)) };
+                O::$name(dir, dentry).map(|()| 0)
+            })
+        }
+    };
+}
+
+impl<O: INodeOperations> Callbacks<O> {
+    const OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        lookup: if O::HAS_LOOKUP {
+            Some(Self::lookup)
+        } else {
+            None
+        },
+        get_link: if O::HAS_GET_LINK {
+            Some(Self::get_link)
+        } else {
+            None
+        },
+        permission: if O::HAS_PERMISSION {
+            Some(Self::permission)
+        } else {
+            None
+        },
+        getattr: if O::HAS_GETATTR {
+            Some(Self::getattr)
+        } else {
+            None
+        },
+        setattr: if O::HAS_SETATTR {
+            Some(Self::setattr)
+        } else {
+            None
+        },
+        create: if O::HAS_CREATE {
+            Some(Self::create)
+        } else {
+            None
+        },
+        mknod: if O::HAS_MKNOD {
+            Some(Self::mknod)
+        } else {
+            None
+        },
+        mkdir: if O::HAS_MKDIR {
+            Some(Self::mkdir)
+        } else {
+            None
+        },
+        symlink: if O::HAS_SYMLINK {
+            Some(Self::symlink)
+        } else {
+            None
+        },
+        link: if O::HAS_LINK { Some(Self::link) } else { None },
+        unlink: if O::HAS_UNLINK {
+            Some(Self::unlink)
+        } else {
+            None
+        },
+        rmdir: if O::HAS_RMDIR {
+            Some(Self::rmdir)
+        } else {
+            None
+        },
+        rename: if O::HAS_RENAME {
+            Some(Self::rename)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    };
+
+    unsafe extern "C" fn lookup(
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        flags: c_uint,
+    ) -> *mut bindings::dentry {
+        // SAFETY: The C side gives a directory of this file system, and an entry to look up.
+        unsafe {
+            let dir = INode::from_raw(dir);
+            dentry::lookup(dentry, |dentry| O::lookup(dir, dentry, LookupFlags(flags)))
+        }
+    }
+
+    unsafe extern "C" fn get_link(
+        dentry: *mut bindings::dentry,
+        inode: *mut bindings::inode,
+        done: *mut bindings::delayed_call,
+    ) -> *const c_char {
+        // SAFETY: The C side gives an inode of this file system, and an entry for it or null.
+        let (dentry, inode) = unsafe {
+            let dentry = (!dentry.is_null()).then(|| DEntry::from_raw(dentry));
+            (dentry, INode::from_raw(inode))
+        };
+        let link = O::get_link(dentry, inode).and_then(|mut link| {
+            link.push(0, GFP_KERNEL)?;
+            Ok(link)
+        });
+        match link {
+            Ok(link) => {
+                let (text, _, _) = link.into_raw_parts();
+                // SAFETY: `done` is ours to set; the memory is `kfree`'s, which is called when the
+                // text is not needed any more.
+                unsafe {
+                    bindings::set_delayed_call(done, Some(bindings::kfree_link), text.cast())
+                };
+                text.cast()
+            }
+            Err(err) => err.to_ptr(),
+        }
+    }
+
+    unsafe extern "C" fn permission(
+        idmap: *mut bindings::mnt_idmap,
+        inode: *mut bindings::inode,
+        mask: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives an inode of this file system, and a map for the call.
+            let (id_map, inode) = unsafe { (IdMap::from_raw(idmap), INode::from_raw(inode)) };
+            O::permission(id_map, inode, Access(mask as u32)).map(|()| 0)
+        })
+    }
+
+    unsafe extern "C" fn getattr(
+        idmap: *mut bindings::mnt_idmap,
+        path: *const bindings::path,
+        stat: *mut bindings::kstat,
+        mask: u32,
+        flags: c_uint,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives a path in this file system, a map for the call, and a
+            // structure that is ours.
+            let (id_map, inode, stat) = unsafe {
+                (
+                    IdMap::from_raw(idmap),
+                    INode::from_raw(bindings::d_inode((*path).dentry)),
+                    &mut *stat.cast::<Stat>(),
+                )
+            };
+            let request = StatRequest {
+                id_map,
+                mask,
+                flags,
+            };
+            O::getattr(inode, request, stat).map(|()| 0)
+        })
+    }
+
+    unsafe extern "C" fn setattr(
+        _idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        _attr: *mut bindings::iattr,
+    ) -> c_int {
+        // SAFETY: The C side gives an entry of this file system.
+        from_result(|| O::setattr(unsafe { DEntry::from_raw(dentry) }).map(|()| 0))
+    }
+
+    unsafe extern "C" fn mkdir(
+        _idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        _mode: bindings::umode_t,
+    ) -> *mut bindings::dentry {
+        // SAFETY: The C side gives a directory and an entry of this file system.
+        match unsafe { O::mkdir(INode::from_raw(dir), DEntry::from_raw(dentry)) } {
+            Ok(()) => ptr::null_mut(),
+            Err(err) => err.to_ptr(),
+        }
+    }
+
+    unsafe extern "C" fn link(
+        _old: *mut bindings::dentry,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives a directory and an entry of this file system.
+            let (dir, dentry) = unsafe { (INode::from_raw(dir), DEntry::from_raw(dentry)) };
+            O::link(dir, dentry).map(|()| 0)
+        })
+    }
+
+    entry_callback!(create, [*mut bindings::mnt_idmap], [bindings::umode_t]);
+    entry_callback!(
+        mknod,
+        [*mut bindings::mnt_idmap],
+        [bindings::umode_t, bindings::dev_t]
+    );
+    entry_callback!(symlink, [*mut bindings::mnt_idmap], [*const c_char]);
+    entry_callback!(unlink, [], []);
+    entry_callback!(rmdir, [], []);
+    entry_callback!(
+        rename,
+        [*mut bindings::mnt_idmap],
+        [*mut bindings::inode, *mut bindings::dentry, c_uint]
+    );
+}
