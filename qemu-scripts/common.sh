@@ -13,12 +13,22 @@ BUILD=$TOP/build
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/rust_fuse
 JOBS=${JOBS:-$(nproc)}
 HOST_TOOLCHAIN=${HOST_TOOLCHAIN:-}
-mkdir -p "$BUILD" "$CACHE"
 
 say() { printf '%s\n' "==> $*" >&2; }
 die() {
     printf '%s\n' "error: $*" >&2
     exit 1
+}
+
+[[ $TOP$CACHE != *[[:space:],]* ]] ||
+    die "kbuild and QEMU cannot do with a space or a comma in a path: move the checkout ($TOP) or set XDG_CACHE_HOME (the cache is $CACHE)"
+mkdir -p "$BUILD" "$CACHE"
+
+# alone PATH: waits until no other script makes PATH, and keeps others off until this
+# one ends.
+alone() {
+    exec 9>"$1.lock"
+    flock --nonblock 9 || { say "waiting for another one that makes $1" && flock 9; }
 }
 
 # quietly LABEL LOG COMMAND...: runs a long command with its output in LOG,
