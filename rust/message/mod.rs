@@ -13,6 +13,7 @@ mod caller;
 mod connection;
 mod endpoint;
 mod operation;
+mod registry;
 mod reply;
 mod request;
 
@@ -20,6 +21,7 @@ pub(crate) use caller::Caller;
 pub(crate) use connection::{Connection, Terms};
 pub(crate) use endpoint::{Endpoint, Line};
 pub(crate) use operation::{Grants, Operation};
+pub(crate) use registry::Registry;
 pub(crate) use reply::{Data, Reply};
 pub(crate) use request::{Replied, Request};
 

@@ -8,7 +8,7 @@
 use crate::{
     bindings,
     vfs::{
-        filesystem::FileSystem,
+        filesystem::{FileSystem, Registration},
         ns::{Gid, Uid, UserNamespace},
     },
 };
@@ -194,6 +194,12 @@ impl<T: FileSystem> FsContext<T> {
     /// The C pointer.
     pub(super) fn as_ptr(&self) -> *mut bindings::fs_context {
         self.raw.get()
+    }
+
+    /// What all superblocks of the type share.
+    pub(crate) fn shared(&self) -> &T::Shared {
+        // SAFETY: The context is valid and holds its file system type, which is one for `T`.
+        unsafe { Registration::<T>::shared_of((*self.as_ptr()).fs_type.cast()) }
     }
 
     /// The user namespace that the mount will belong to.

@@ -28,6 +28,9 @@ use kernel::{
 /// Unless said otherwise the methods run in the context of a task and may sleep.
 #[vtable]
 pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
+    /// What all superblocks of the type share.
+    type Shared: Send + Sync;
+
     /// What a mount collects before it becomes a superblock.
     type Context: Send;
 
@@ -163,6 +166,7 @@ pub(crate) struct Registration<T: FileSystem> {
     #[pin]
     raw: Opaque<bindings::file_system_type>,
     cache: Arc<INodeCache<T>>,
+    shared: Arc<T::Shared>,
     _file_system: PhantomData<T>,
 }
 
@@ -185,7 +189,7 @@ pub(crate) struct Properties {
 }
 
 impl<T: FileSystem> Registration<T> {
-    /// Registers a type; its inodes come from `cache`. May sleep.
+    /// Registers a type; its inodes come from `cache`, and its superblocks have `shared`. May sleep.
     ///
     /// # Errors
     ///
@@ -193,6 +197,7 @@ impl<T: FileSystem> Registration<T> {
     pub(crate) fn new(
         properties: Properties,
         cache: Arc<INodeCache<T>>,
+        shared: Arc<T::Shared>,
     ) -> impl PinInit<Self, Error> {
         const {
             assert!(
@@ -206,6 +211,7 @@ impl<T: FileSystem> Registration<T> {
         }
         try_pin_init!(Self {
             cache,
+            shared,
             _file_system: PhantomData,
             raw <- Opaque::try_ffi_init(move |slot: *mut bindings::file_system_type| {
                 // SAFETY: `slot` is valid for writing, and all zeroes is a valid value.
@@ -242,6 +248,16 @@ impl<T: FileSystem> Registration<T> {
         // SAFETY: The type is the first field of its registration, which stays while there are
         // superblocks, since they keep the module.
         unsafe { &(*(*sb).s_type.cast::<Self>()).cache }
+    }
+
+    /// What the superblocks of `type_` share.
+    ///
+    /// # Safety
+    ///
+    /// `type_` must be registered by a `Registration<T>`, for all of `'a`.
+    pub(super) unsafe fn shared_of<'a>(type_: *mut bindings::file_system_type) -> &'a T::Shared {
+        // SAFETY: The type is the first field of its registration.
+        unsafe { &(*type_.cast::<Self>()).shared }
     }
 }
 

@@ -73,6 +73,12 @@ impl<T: FileSystem> SuperBlock<T> {
         &self.info().data
     }
 
+    /// What all superblocks of the type share.
+    pub(crate) fn shared(&self) -> &T::Shared {
+        // SAFETY: The superblock is valid and holds its file system type, which is one for `T`.
+        unsafe { Registration::<T>::shared_of((*self.as_ptr()).s_type.cast()) }
+    }
+
     /// Something that leads here for as long as this is mounted.
     pub(crate) fn handle(&self) -> Arc<Handle<T>> {
         self.info().handle.clone()
