@@ -265,6 +265,9 @@ class Guest:
     def verdict(self, timed_out):
         lines = self.lines()
         found = report.complaints(lines)
+        if self.options.tty and self.status is None and not timed_out and not found:
+            # The person ended it.
+            return 0
         if not self.quiet:
             if found:
                 say("the kernel complained:", *report.excerpt(lines, found))
