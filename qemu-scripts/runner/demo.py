@@ -53,10 +53,18 @@ def mistakes(output, demos):
 def main():
     module = sys.argv[1] if len(sys.argv) > 1 else "rust_fuse"
     # C FUSE has no `queues` to show.
-    demos = DEMOS if module == "rust_fuse" else [(title, folder, HELLO + [QUEUES[1]]) for title, folder, _ in DEMOS]
+    demos = (
+        DEMOS
+        if module == "rust_fuse"
+        else [(title, folder, HELLO + [QUEUES[1]]) for title, folder, _ in DEMOS]
+    )
     print(f"==> {module} in a guest", flush=True)
-    process = subprocess.Popen([SCRIPTS / "guest", "--module", module, "--timeout", "60", "--", "sh", "-c", script(demos)],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [SCRIPTS / "guest", "--module", module, "--timeout", "60", "--", "sh", "-c", script(demos)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     output = ""
     for line in process.stdout:
         output += line

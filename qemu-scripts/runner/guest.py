@@ -44,7 +44,7 @@ In the guest, with both kinds of root:
   /run/guest/modules    rust_fuse.ko and C FUSE's fuse.ko of this kernel
   /run/guest/bin        what build/userspace/bin holds; first in PATH
   /run/guest/libfuse    libfuse's example programs, for instance `hello`
-  /share                the folder given with --share
+  /run/guest/share      the folder given with --share
 and proc, sysfs, devtmpfs, devpts, cgroup2, debugfs, tracefs and fusectl in their usual
 places, tmpfs on /tmp, /mnt and /dev/shm, `lo` up, /dev/fuse open to all, and an ordinary
 user `user` (uid 1000). With --root host the command starts in the current directory.
@@ -69,16 +69,25 @@ def arguments():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--module", choices=("rust_fuse", "fuse", "none"), default="rust_fuse", help="what to load (rust_fuse)")
+    add(
+        "--module",
+        choices=("rust_fuse", "fuse", "none"),
+        default="rust_fuse",
+        help="what to load (rust_fuse)",
+    )
     add("--kernel", choices=("release", "debug"), default="release", help="which kernel (release)")
-    add("--root", choices=("initramfs", "host"), default="initramfs",
-        help="its root: our small one, or this machine's files, read-only (initramfs)")
+    add(
+        "--root",
+        choices=("initramfs", "host"),
+        default="initramfs",
+        help="its root: our small one, or this machine's files, read-only (initramfs)",
+    )
     add("--cpus", type=int, help="how many (2; with --icount always 1)")
     add("--mem", type=int, metavar="MIB", help="memory in MiB (1024, debug kernel 2048)")
     add("--icount", action="store_true", help="one guest nanosecond is one instruction")
     add("--timeout", type=float, metavar="S", help="seconds of all in all (300, debug kernel 900)")
     add("--log", type=Path, metavar="FILE", help="where the kernel's log goes (build/log/guest.log)")
-    add("--share", type=Path, metavar="DIR", help="a folder of this machine, writable at /share")
+    add("--share", type=Path, metavar="DIR", help="a folder of this machine, writable in the guest")
     add("--tty", action="store_true", help="the command gets this terminal (ctrl-a x stops the guest)")
     add("command", nargs="*", metavar="COMMAND", help="and its arguments, after --")
     options = parser.parse_args()
@@ -114,17 +123,27 @@ class Kernel:
         """Says what to do when `module` is missing or older than its source."""
         found = [path for path in self.modules if path.stem == module]
         if not found:
-            fail(f"there is no {module}.ko for the {self.flavour} kernel: run "
-                 f"`qemu-scripts/{'module' if module == 'rust_fuse' else 'kernel'} {self.flavour}`")
+            fail(
+                f"there is no {module}.ko for the {self.flavour} kernel: run "
+                f"`qemu-scripts/{'module' if module == 'rust_fuse' else 'kernel'} {self.flavour}`"
+            )
         if module == "rust_fuse":
             source = [TOP / "Kbuild", *(path for path in (TOP / "rust").rglob("*") if path.is_file())]
             if max(path.stat().st_mtime for path in source) > found[0].stat().st_mtime:
-                print(f"warning: {found[0]} is older than its source: run `qemu-scripts/module "
-                      f"{self.flavour}`", file=sys.stderr)
+                print(
+                    f"warning: {found[0]} is older than its source: run `qemu-scripts/module "
+                    f"{self.flavour}`",
+                    file=sys.stderr,
+                )
 
 
 def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def virtfs(path, tag):
+    """QEMU's words for a folder that the guest sees as the 9p file system `tag`."""
+    return f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap"
 
 
 class Guest:
@@ -136,7 +155,8 @@ class Guest:
         self.nonce = b"\0" + secrets.token_hex(12).encode()
         self.log_file = open(log, "wb")
         self.log = b""
-        self.out, self.err = Stream(self.nonce, None if quiet else 1), Stream(self.nonce, None if quiet else 2)
+        self.out = Stream(self.nonce, None if quiet else 1)
+        self.err = Stream(self.nonce, None if quiet else 2)
         self.status = None
         self.failure = None
         self.heard = b""
@@ -146,52 +166,54 @@ class Guest:
         self.channels = {}
         command = self.command_line(kernel, accel)
         self.process = subprocess.Popen(
-            command, stdin=None if options.tty else subprocess.DEVNULL, preexec_fn=die_with_parent,
-            stdout=None if options.tty else subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=[end.fileno() for end in self.ends])
+            command,
+            stdin=None if options.tty else subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+            stdout=None if options.tty else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[end.fileno() for end in self.ends],
+        )
         for end in self.ends:
             end.close()
 
     def channel(self, name, handler):
-        """A socket to a character device of QEMU; gives QEMU's option for it."""
+        """A socket to a character device of QEMU; gives QEMU's words for it."""
         ours, theirs = socket.socketpair()
         self.channels[name] = ours
         self.ends.append(theirs)
         self.selector.register(ours, selectors.EVENT_READ, handler)
-        return ["-chardev", f"socket,id={name},fd={theirs.fileno()}"]
+        return f"socket,id={name},fd={theirs.fileno()}"
 
     def command_line(self, kernel, accel):
+        """What starts QEMU. No path in it has a space (common.sh sees to that)."""
         options = self.options
-        cpu = "host" if accel == "kvm" else "max,-erms,-fsrm" if options.icount else "max"
-        if options.icount:
-            accel = "tcg,thread=single"
-        elif accel == "tcg":
-            accel = "tcg,thread=multi"
-        line = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-                "-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", str(options.cpus),
-                "-m", str(options.mem), "-kernel", str(kernel.image)]
-        if options.icount:
-            line += ["-icount", "shift=0,sleep=off"]
-        line += self.channel("console", self.on_console) + ["-serial", "chardev:console"]
-        line += self.channel("monitor", self.on_monitor) + ["-mon", "chardev=monitor,mode=control"]
-        line += ["-device", "virtio-serial-pci"]
-        if options.tty:
-            line += ["-chardev", "stdio,id=tty,mux=on,signal=off", "-device", "virtconsole,nr=0,chardev=tty"]
-        for number, (name, handler) in enumerate((("out", self.out.receive), ("err", self.err.receive),
-                                                  ("control", self.on_control)), 1):
-            line += self.channel(name, handler)
-            line += ["-device", f"virtserialport,nr={number},chardev={name}"]
-        append = "console=ttyS0 ignore_loglevel oops=panic panic=-1 sysrq_always_enabled "
-        if options.root == "host":
-            line += ["-virtfs", "local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap"]
-            append += ("root=hostroot rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,"
-                       f"msize=512000 ro init={SCRIPTS}/guest-init")
-        else:
-            line += ["-initrd", str(initramfs.make(TOP, BUILD, kernel.flavour, kernel.modules))]
-        if options.share:
-            line += ["-virtfs", f"local,path={options.share.resolve()},mount_tag=share,security_model=none,"
-                     "multidevs=remap"]
         self.modules = kernel.modules
-        return line + ["-append", append]
+        cpu = "host" if accel == "kvm" else "max,-erms,-fsrm" if options.icount else "max"
+        thread = "" if accel == "kvm" else ",thread=single" if options.icount else ",thread=multi"
+        append = "console=ttyS0 ignore_loglevel oops=panic panic=-1 sysrq_always_enabled"
+        line = f"""qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -machine q35
+            -accel {accel}{thread} -cpu {cpu} -smp {options.cpus} -m {options.mem} -kernel {kernel.image}
+            -chardev {self.channel("console", self.on_console)} -serial chardev:console
+            -chardev {self.channel("monitor", self.on_monitor)} -mon chardev=monitor,mode=control
+            -device virtio-serial-pci
+            -chardev {self.channel("out", self.out.receive)} -device virtserialport,nr=1,chardev=out
+            -chardev {self.channel("err", self.err.receive)} -device virtserialport,nr=2,chardev=err
+            -chardev {self.channel("control", self.on_control)} -device virtserialport,nr=3,chardev=control"""
+        if options.icount:
+            line += " -icount shift=0,sleep=off"
+        if options.tty:
+            line += " -chardev stdio,id=tty,mux=on,signal=off -device virtconsole,nr=0,chardev=tty"
+        if options.root == "host":
+            line += f" -virtfs {virtfs('/', 'hostroot')},readonly=on"
+            append += (
+                " root=hostroot rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,"
+                f"msize=512000 ro init={SCRIPTS}/guest-init"
+            )
+        else:
+            line += f" -initrd {initramfs.make(TOP, BUILD, kernel.flavour, kernel.modules)}"
+        if options.share:
+            line += f" -virtfs {virtfs(options.share.resolve(), 'share')}"
+        return [*line.split(), "-append", append]
 
     def job(self):
         """What guest-init is told to do."""
@@ -272,7 +294,11 @@ class Guest:
             if found:
                 say("the kernel complained:", *report.excerpt(lines, found))
             if timed_out:
-                what = "cleaning up after the command" if self.said_bye else "the command" if self.ready else "booting"
+                what = (
+                    "cleaning up after the command"
+                    if self.said_bye
+                    else "the command" if self.ready else "booting"
+                )
                 say(f"the guest did not finish {what} in time; the end of the kernel's log:", *lines[-40:])
                 self.dump_tasks()
             elif self.failure is not None:
@@ -291,8 +317,10 @@ class Guest:
         for key, title in (b"w", "blocked tasks"), (b"t", "all tasks but the kernel's own"):
             before = len(self.lines())
             monitor = self.channels["monitor"]
-            for request in ({"execute": "qmp_capabilities"},
-                            {"execute": "chardev-send-break", "arguments": {"id": "console"}}):
+            for request in (
+                {"execute": "qmp_capabilities"},
+                {"execute": "chardev-send-break", "arguments": {"id": "console"}},
+            ):
                 monitor.sendall(json.dumps(request).encode() + b"\n")
             time.sleep(0.3)
             self.channels["console"].sendall(key)
@@ -328,11 +356,13 @@ class Stream:
             data, self.held = data[:where], b""
         else:
             # The end may be the beginning of the mark.
-            keep = next((n for n in range(min(len(self.mark) - 1, len(data)), 0, -1)
-                         if data.endswith(self.mark[:n])), 0)
-            data, self.held = data[:len(data) - keep], data[len(data) - keep:]
+            keep = next(
+                (n for n in range(min(len(self.mark) - 1, len(data)), 0, -1) if data.endswith(self.mark[:n])),
+                0,
+            )
+            data, self.held = data[: len(data) - keep], data[len(data) - keep :]
         while data and self.target is not None:
-            data = data[os.write(self.target, data):]
+            data = data[os.write(self.target, data) :]
 
 
 def say(headline, *lines):
@@ -353,16 +383,27 @@ def accelerator(options, kernel):
     known = CACHE / f"accelerator-{key}"
     if not known.exists():
         print("==> trying whether KVM works here (at most 30 s, once)", file=sys.stderr)
-        probe = argparse.Namespace(**vars(options) | {"module": "none", "root": "initramfs", "tty": False,
-                                                      "share": None, "timeout": 30, "command": ["true"]})
+        probe = argparse.Namespace(
+            **vars(options)
+            | {
+                "module": "none",
+                "root": "initramfs",
+                "tty": False,
+                "share": None,
+                "timeout": 30,
+                "command": ["true"],
+            }
+        )
         guest = Guest(probe, kernel, "kvm", os.devnull, quiet=True)
         try:
             works = guest.run() == 0
         finally:
             guest.stop()
         known.write_text("kvm" if works else "tcg")
-        print(f"==> KVM {'works' if works else 'does not work here: the guests run on TCG, in software'}",
-              file=sys.stderr)
+        print(
+            f"==> KVM {'works' if works else 'does not work here: the guests run on TCG, in software'}",
+            file=sys.stderr,
+        )
     return known.read_text()
 
 

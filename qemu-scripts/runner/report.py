@@ -49,6 +49,6 @@ def without_kernel_threads(lines):
 def excerpt(lines, found):
     """What to show of a log with complaints: the first in full, the others by name."""
     start = lines.index(found[0])
-    shown = lines[start:start + 60]
+    shown = lines[start : start + 60]
     others = [line for line in found[1:] if line not in shown]
     return shown + (["... and:"] + others[:20] if others else [])

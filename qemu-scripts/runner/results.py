@@ -52,8 +52,9 @@ def run(section, command, *, expected=(), read=TEST.match, **options):
     comes. `expected` names tests that must be among them."""
     start = time.monotonic()
     sums = None
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                               errors="replace", **options)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace", **options
+    )
     for line in process.stdout:
         line = line.rstrip("\n")
         print(f"  {line}", flush=True)
@@ -77,7 +78,11 @@ def finish(section, status, sums, expected):
         if name not in section.states:
             section.wrong(name, "it did not run")
     if status and (status in (70, 124, 125) or not section.failed):
-        meaning = {70: ": the kernel complained", 124: ": its time was up", 125: ": the guest did not get to it"}
+        meaning = {
+            70: ": the kernel complained",
+            124: ": its time was up",
+            125: ": the guest did not get to it",
+        }
         section.wrong("(exit status)", f"status {status}{meaning.get(status, '')}")
     if not section.states:
         section.wrong("(no tests)", "not one test ran")
@@ -88,12 +93,15 @@ def table(sections):
     width = max(len(section.title) for section in sections)
     print(f"\n{'section':{width}}  passed  failed  skipped  seconds")
     for section in sections:
-        print(f"{section.title:{width}}  {section.passed:6}  {section.failed:6}  {section.skipped:7}  {section.seconds:7.0f}")
+        print(
+            f"{section.title:{width}}  {section.passed:6}  {section.failed:6}  {section.skipped:7}  {section.seconds:7.0f}"
+        )
     for section in sections:
         for name, state in section.states.items():
             if state == "FAILED":
                 print(f"FAILED: {section.title}: {name}")
-    passed, failed, skipped = (sum(getattr(section, kind) for section in sections)
-                               for kind in ("passed", "failed", "skipped"))
+    passed, failed, skipped = (
+        sum(getattr(section, kind) for section in sections) for kind in ("passed", "failed", "skipped")
+    )
     print(f"\n{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
     return failed == 0 and passed > 0

@@ -35,13 +35,18 @@ def lint(section):
 
 def host(section):
     """What needs no kernel of ours: the crates' own tests, the queue model among them."""
-    results.run(section, ["cargo", "test", "--workspace", "--no-fail-fast", "--target-dir", BUILD / "userspace/host"],
-                cwd=TOP / "userspace-test", read=re.compile(
-                    r"^test (?P<name>.+?) \.\.\. (?P<state>ok|FAILED|ignored)\b.*$").match)
+    results.run(
+        section,
+        ["cargo", "test", "--workspace", "--no-fail-fast", "--target-dir", BUILD / "userspace/host"],
+        cwd=TOP / "userspace-test",
+        read=re.compile(r"^test (?P<name>.+?) \.\.\. (?P<state>ok|FAILED|ignored)\b.*$").match,
+    )
 
 
 def kunit(section, kernel="release"):
-    results.run(section, shell("--module", "none", "--kernel", kernel, script=ktap.SCRIPT), read=ktap.Reader())
+    results.run(
+        section, shell("--module", "none", "--kernel", kernel, script=ktap.SCRIPT), read=ktap.Reader()
+    )
 
 
 def guest_tests(section, module, kernel="release"):
@@ -50,9 +55,19 @@ def guest_tests(section, module, kernel="release"):
     if listed.returncode:
         section.wrong("(list)", f"{program} --list: {listed.stderr}")
         return
-    results.run(section, guest("--module", module, "--kernel", kernel, "--timeout", "1200" if kernel == "debug" else "600",
-                               command=[GUEST_TESTS, "--module", module]),
-                expected=[line.split()[0] for line in listed.stdout.splitlines() if line.strip()])
+    results.run(
+        section,
+        guest(
+            "--module",
+            module,
+            "--kernel",
+            kernel,
+            "--timeout",
+            "1200" if kernel == "debug" else "600",
+            command=[GUEST_TESTS, "--module", module],
+        ),
+        expected=[line.split()[0] for line in listed.stdout.splitlines() if line.strip()],
+    )
 
 
 def debug(section):
@@ -71,11 +86,19 @@ def hosts(section):
     """libfuse's hello, built here, on this machine's own root: both modules alike."""
     outputs = {}
     for module in "rust_fuse", "fuse":
-        run = subprocess.run(shell("--root", "host", "--module", module, script=f"exec 2>&1; {HOST_ROOT}"),
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        run = subprocess.run(
+            shell("--root", "host", "--module", module, script=f"exec 2>&1; {HOST_ROOT}"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         outputs[module] = run.stdout
-        check(section, f"hello on {module}", run.returncode == 0 and "Hello World!\n" in run.stdout,
-              f"status {run.returncode}, output {run.stdout!r}")
+        check(
+            section,
+            f"hello on {module}",
+            run.returncode == 0 and "Hello World!\n" in run.stdout,
+            f"status {run.returncode}, output {run.stdout!r}",
+        )
     check(section, "both modules alike", outputs["rust_fuse"] == outputs["fuse"], repr(outputs))
 
 
@@ -100,32 +123,64 @@ def selfcheck(section):
         """A guest whose run must count as a failure, of these names."""
         inner, shown = results.Section(name), io.StringIO()
         with contextlib.redirect_stdout(shown):
-            results.run(inner, shell("--module", "none", *options, script=script), expected=expected,
-                        stderr=subprocess.DEVNULL)
+            results.run(
+                inner,
+                shell("--module", "none", *options, script=script),
+                expected=expected,
+                stderr=subprocess.DEVNULL,
+            )
             good = not results.table([inner])
         found = {test for test, state in inner.states.items() if state == "FAILED"}
         check(section, name, good and found == set(failing), shown.getvalue())
 
     passes = 'echo "test a ... ok [1 ms]"; echo "1 passed, 0 failed, 0 skipped"'
-    broken("a broken test fails", 'echo "test a ... FAILED"; echo "0 passed, 1 failed, 0 skipped"; exit 1', failing=["a"])
-    broken("a kernel warning fails", f'{passes}; echo "WARNING: on purpose" >/dev/kmsg', failing=["(exit status)"])
-    broken("a crash fails, and with it what did not run",
-           'echo "test a ... ok"; sleep 0.5; echo c >/proc/sysrq-trigger; sleep 9', expected=["a", "b"],
-           failing=["b", "(exit status)"])
+    broken(
+        "a broken test fails",
+        'echo "test a ... FAILED"; echo "0 passed, 1 failed, 0 skipped"; exit 1',
+        failing=["a"],
+    )
+    broken(
+        "a kernel warning fails",
+        f'{passes}; echo "WARNING: on purpose" >/dev/kmsg',
+        failing=["(exit status)"],
+    )
+    broken(
+        "a crash fails, and with it what did not run",
+        'echo "test a ... ok"; sleep 0.5; echo c >/proc/sysrq-trigger; sleep 9',
+        expected=["a", "b"],
+        failing=["b", "(exit status)"],
+    )
     broken("a time-out fails", f"{passes}; sleep 100", "--timeout", "10", failing=["(exit status)"])
     broken("no tests at all fail", "true", failing=["(no tests)"])
     broken("wrong sums fail", f"{passes}; echo 2 passed, 0 failed", failing=["(sums)"])
 
-    stopped = subprocess.run(shell("--module", "none", "--timeout", "10", script="sleep 100"), capture_output=True, text=True)
-    check(section, "a time-out shows the tasks", stopped.returncode == 124 and re.search(r"task:sleep .*\n(.*\n)+.*nanosleep", stopped.stderr),
-          f"status {stopped.returncode}: {stopped.stderr}")
-    bytes_out = subprocess.run(shell("--module", "none", script=r"printf 'a\r\n\000\377' ; printf 'e\n\r' >&2; exit 3"),
-                               capture_output=True)
-    check(section, "a guest's output and status come as they are",
-          (bytes_out.returncode, bytes_out.stdout, bytes_out.stderr) == (3, b"a\r\n\0\xff", b"e\n\r"), repr(bytes_out))
+    stopped = subprocess.run(
+        shell("--module", "none", "--timeout", "10", script="sleep 100"), capture_output=True, text=True
+    )
+    check(
+        section,
+        "a time-out shows the tasks",
+        stopped.returncode == 124 and re.search(r"task:sleep .*\n(.*\n)+.*nanosleep", stopped.stderr),
+        f"status {stopped.returncode}: {stopped.stderr}",
+    )
+    bytes_out = subprocess.run(
+        shell("--module", "none", script=r"printf 'a\r\n\000\377' ; printf 'e\n\r' >&2; exit 3"),
+        capture_output=True,
+    )
+    check(
+        section,
+        "a guest's output and status come as they are",
+        (bytes_out.returncode, bytes_out.stdout, bytes_out.stderr) == (3, b"a\r\n\0\xff", b"e\n\r"),
+        repr(bytes_out),
+    )
 
     source_checks = [
-        ("unsafe", "queue", "fn f() { unsafe { core::hint::unreachable_unchecked() } }", "`unsafe` is not for this room"),
+        (
+            "unsafe",
+            "queue",
+            "fn f() { unsafe { core::hint::unreachable_unchecked() } }",
+            "`unsafe` is not for this room",
+        ),
         ("unsafe", "queue", "#[allow(unsafe_code)]\nmod m {}", "allow(unsafe_code)"),
         ("floors", "queue", "use crate::{sys::x, fs::y};", "uses fs"),
         ("floors", "abi", "use kernel::prelude::*;", "uses kernel"),
@@ -138,8 +193,12 @@ def selfcheck(section):
             with open(Path(folder) / "rust" / room / "mod.rs", "a") as file:
                 file.write(f"\n{line}\n")
             after = subprocess.run([*CHECK, folder, which], capture_output=True, text=True)
-        check(section, f"lint finds `{line.splitlines()[0]}` in {room}",
-              after.returncode == 1 and message in after.stdout.replace(before, ""), after.stdout)
+        check(
+            section,
+            f"lint finds `{line.splitlines()[0]}` in {room}",
+            after.returncode == 1 and message in after.stdout.replace(before, ""),
+            after.stdout,
+        )
 
 
 SECTIONS = {
