@@ -48,7 +48,7 @@ In the guest, with both kinds of root:
 and proc, sysfs, devtmpfs, devpts, cgroup2, debugfs, tracefs and fusectl in their usual
 places, tmpfs on /tmp, /mnt and /dev/shm, `lo` up, /dev/fuse open to all, and an ordinary
 user `user` (uid 1000). With --root host the command starts in the current directory.
-Everything that is still mounted when the command ends is unmounted by force.
+FUSE file systems that are still mounted when the command ends are unmounted by force.
 
 environment: ACCEL=tcg or ACCEL=kvm instead of the probe's choice; KDIR, LINUX and
 HOST_TOOLCHAIN as for the other scripts.
