@@ -36,22 +36,27 @@ impl<C: Carried> Queue<C> {
 
         if !no_interrupt {
             if let Some(ended) = park(Sleep::Interruptible, || self.lock().collect(index)) {
-                return ended;
+                return ended.into();
             }
             let mut lock = self.lock();
             lock.slots.at(index).interrupted = true;
             lock.interrupt(index);
         }
         if let Some(ended) = park(Sleep::Killable, || self.lock().collect(index)) {
-            return ended;
+            return ended.into();
         }
         let mut lock = self.lock();
         if let Some(ended) = lock.collect(index) {
-            return ended;
+            drop(lock);
+            return ended.into();
         }
-        if force || lock.withdraw(index).is_none() {
+        let withdrawn = if force { None } else { lock.withdraw(index) };
+        if withdrawn.is_none() {
             lock.abandon(index);
         }
+        // What a request carries may sleep when it is freed.
+        drop(lock);
+        drop(withdrawn);
         Err(errno::EINTR)
     }
 
@@ -96,9 +101,23 @@ impl<C: Carried> Queue<C> {
     }
 }
 
+/// A request that has ended, for its caller. It is dropped without the lock: what it carries may
+/// sleep then.
+struct Ended<C> {
+    request: Box<C>,
+    outcome: Result,
+}
+
+impl<C> From<Ended<C>> for Result<Box<C>> {
+    fn from(ended: Ended<C>) -> Self {
+        let Ended { request, outcome } = ended;
+        outcome.map(|()| request)
+    }
+}
+
 impl<C: Carried> Locked<'_, C> {
     /// The caller takes its request home, if it has ended.
-    fn collect(&mut self, index: Index) -> Option<Result<Box<C>>> {
+    fn collect(&mut self, index: Index) -> Option<Ended<C>> {
         let slot = self.slots.at(index);
         if slot.place != Place::Ended {
             return None;
@@ -106,7 +125,7 @@ impl<C: Carried> Locked<'_, C> {
         let request = slot.request.take()?;
         let outcome = slot.outcome;
         self.vacate(index);
-        Some(outcome.map(|()| request))
+        Some(Ended { request, outcome })
     }
 
     /// The caller leaves its request behind.

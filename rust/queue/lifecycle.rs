@@ -8,7 +8,7 @@ use super::{
     table::{Growth, Index, Linked, Links, List},
     Carried, Queue,
 };
-use crate::sys::{errno, park, Result, Sleep, Thread};
+use crate::sys::{errno, park, Error, Result, Sleep, Thread};
 
 /// An open device, as the queues know it.
 pub(super) struct Device {
@@ -91,7 +91,7 @@ impl<C: Carried> Queue<C> {
     pub(crate) fn detach(&self, device: DeviceId) {
         let mut lock = self.lock();
         while let Some(index) = lock.lists.devices.at(device.index()).processing.front() {
-            lock.move_to(index, Place::Aborting);
+            lock.condemn(index, errno::ECONNABORTED);
         }
         lock.lists.devices.release(device.index());
         let last = lock.lists.devices.used() == 0;
@@ -105,7 +105,7 @@ impl<C: Carried> Queue<C> {
     /// Aborts everything: what waits ends with ECONNABORTED (what was still held back, with
     /// ENOTCONN), what is being copied ends when the copy does, and what comes later gets
     /// ENOTCONN. Readers get `reader_error`. Does nothing the second time, but for that error.
-    pub(crate) fn abort(&self, reader_error: crate::sys::Error) {
+    pub(crate) fn abort(&self, reader_error: Error) {
         let mut lock = self.lock();
         lock.reader_error = reader_error;
         if !lock.connected {
@@ -121,7 +121,8 @@ impl<C: Carried> Queue<C> {
         self.end_aborted();
     }
 
-    /// Waits, after an abort, until the last request has ended. Sleeps, deaf to signals.
+    /// Waits, after an abort, until the last request has ended and whoever is told of its end has
+    /// been told. Sleeps, deaf to signals; for one thread at a time.
     pub(crate) fn wait_drained(&self) {
         park(Sleep::Uninterruptible, || {
             let mut lock = self.lock();
@@ -147,7 +148,6 @@ impl<C: Carried> Queue<C> {
                 return;
             };
             // Whoever else is here takes the next one.
-            lock.move_to(index, Place::Writing);
             lock.end(index, request, outcome);
         }
     }
@@ -162,7 +162,7 @@ impl<C: Carried> Locked<'_, C> {
             next = lists.copying.after(slots, index);
             let slot = slots.at(index);
             if slot.place == Place::Handed {
-                self.move_to(index, Place::Aborting);
+                self.condemn(index, errno::ECONNABORTED);
             } else {
                 slot.doomed = true;
             }
@@ -170,21 +170,15 @@ impl<C: Carried> Locked<'_, C> {
         let mut device = 0;
         while let Some(each) = self.lists.devices.get(device) {
             match each.processing.front() {
-                Some(index) => self.move_to(index, Place::Aborting),
+                Some(index) => self.condemn(index, errno::ECONNABORTED),
                 None => device += 1,
             }
         }
         while let Some(index) = self.lists.pending.front() {
-            self.move_to(index, Place::Aborting);
+            self.condemn(index, errno::ECONNABORTED);
         }
         while let Some(index) = self.lists.background.front() {
-            self.move_to(index, Place::Aborting);
-        }
-        let mut next = self.lists.aborting.front();
-        while let Some(index) = next {
-            let State { lists, slots, .. } = &mut **self;
-            next = lists.aborting.after(slots, index);
-            slots.at(index).outcome = Err(errno::ECONNABORTED);
+            self.condemn(index, errno::ECONNABORTED);
         }
         while let Some(index) = self.lists.gate.front() {
             self.turn_away(index);
@@ -197,11 +191,17 @@ impl<C: Carried> Locked<'_, C> {
     /// What had not passed the gate ends as if it had come after the abort.
     fn turn_away(&mut self, index: Index) {
         let slot = self.slots.at(index);
-        slot.outcome = Err(errno::ENOTCONN);
         if slot.background {
             let caller = slot.caller.take();
             self.wake(caller);
         }
+        self.condemn(index, errno::ENOTCONN);
+    }
+
+    /// Moves a request to [`Place::Aborting`], to end with that error.
+    fn condemn(&mut self, index: Index, error: Error) {
+        self.unhand(index);
+        self.slots.at(index).outcome = Err(error);
         self.move_to(index, Place::Aborting);
     }
 

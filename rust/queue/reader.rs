@@ -215,10 +215,10 @@ impl<C: Carried> Locked<'_, C> {
         if !self.forgets.is_empty()
             && (self.lists.pending.is_empty() || self.forget_turn.next_is_forget())
         {
-            self.forgets_read += 1;
+            self.forget_generation = unique::next_generation(self.forget_generation);
             let count = if self.batch_forgets { max_forgets } else { 1 };
             return Some(Taken::Forgets {
-                unique: unique::encode(unique::NO_SLOT, self.forgets_read),
+                unique: unique::encode(unique::NO_SLOT, self.forget_generation),
                 forgets: self.forgets.split_front(count),
             });
         }

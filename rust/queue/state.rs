@@ -35,7 +35,7 @@ pub(crate) enum Place {
     Writing,
     /// Aborted, and about to end.
     Aborting,
-    /// Ended; its caller has not yet come for it.
+    /// Ended; its caller has not yet come for it, or [`Carried::ended`] is being told.
     Ended,
 }
 
@@ -190,7 +190,8 @@ pub(super) mod unique {
         }
     }
 
-    /// The slot number that forgets, which are in no slot, have in their `unique`.
+    /// The slot number that forgets, which are in no slot, have in their `unique`: no table grows
+    /// so far.
     pub(crate) const NO_SLOT: Index = (MAX_SLOTS - 1) as Index;
 }
 
@@ -251,8 +252,8 @@ pub(super) struct State<C: Carried> {
     pub(super) forget_turn: ForgetTurn,
     /// The daemon understands more than one forget at a time.
     pub(super) batch_forgets: bool,
-    /// Counts FORGETs, for their `unique`.
-    pub(super) forgets_read: u64,
+    /// The generation in the `unique` of the last FORGET.
+    pub(super) forget_generation: u64,
 
     /// Readers that wait, the last to come first. While there are any, nothing is pending.
     pub(super) idle: List<PLACE>,
@@ -295,7 +296,7 @@ impl<C: Carried> State<C> {
             forgets: Fifo::new(),
             forget_turn: ForgetTurn::new(),
             batch_forgets: false,
-            forgets_read: 0,
+            forget_generation: 0,
             idle: List::new(),
             looking: 0,
             started: false,
@@ -369,6 +370,16 @@ impl<C: Carried> State<C> {
         }
     }
 
+    /// A request that was handed to a reader goes elsewhere before the reader has come for it: the
+    /// reader looks into the queues instead, where more may have come in the meantime.
+    pub(super) fn unhand(&mut self, index: Index) {
+        let slot = self.slots.at(index);
+        if slot.place == Place::Handed {
+            self.seats.at(slot.seat).given = Given::Look;
+            self.looking += 1;
+        }
+    }
+
     /// There is an interrupt or a forget: somebody has to look, unless somebody is about to.
     pub(super) fn call_for_reader(&mut self) {
         if self.looking > 0 {
@@ -432,6 +443,7 @@ impl<C: Carried> State<C> {
         }
         slot.caller = None;
         let request = slot.request.take();
+        self.unhand(index);
         self.discount(index);
         self.vacate(index);
         request
@@ -481,10 +493,12 @@ impl<'q, C: Carried> Locked<'q, C> {
             self.wake(caller);
         } else {
             let abandoned = slot.abandoned;
-            self.vacate(index);
+            self.move_to(index, Place::Ended);
             let queue = self.queue;
             drop(self);
             C::ended(request, queue, outcome, abandoned);
+            // Only now, so that who waits until all has ended finds it so.
+            queue.lock().vacate(index);
         }
     }
 }

@@ -20,7 +20,8 @@ const NONE: Index = Index::MAX;
 /// span that must not fail.
 const CHUNK: usize = 32;
 
-/// More slots than this at once are refused: the slot's index has to fit into a `unique`.
+/// A table has fewer slots than this: the slot's index has to fit into a `unique`, and the last
+/// number is not for slots.
 pub(super) const MAX_SLOTS: usize = 1 << 24;
 
 /// Where a slot's neighbours in a list are.
@@ -163,7 +164,7 @@ impl<T> Growth<T> {
     /// Allocates a chunk of new slots for a table of that size; may sleep. With `must`, it waits
     /// for memory rather than fail.
     pub(super) fn for_table(size: Size, must: bool, new: impl Fn() -> T) -> Result<Self> {
-        if (size.chunks + 1) * CHUNK > MAX_SLOTS {
+        if (size.chunks + 1) * CHUNK >= MAX_SLOTS {
             return Err(sys::errno::ENOMEM);
         }
         let mut chunk = Vec::allocate(CHUNK, must)?;
