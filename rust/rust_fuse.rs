@@ -21,12 +21,18 @@ use kernel::prelude::*;
 
 mod abi;
 mod bindings;
+mod ctl;
 mod dev;
 mod message;
 mod queue;
 mod sys;
 mod trace;
 mod vfs;
+
+use ctl::fusectl::FuseCtl;
+use dev::FuseDevice;
+use message::Registry;
+use vfs::{chardev, filesystem::Registration, sysfs::MountPoint};
 
 module! {
     type: RustFuse,
@@ -42,15 +48,28 @@ module! {
     },
 }
 
-/// What is there while the module is loaded. The fields go down in their order.
+/// What is there while the module is loaded. The fields go down in their order, which is the reverse
+/// of the one they come up in.
+#[pin_data]
 struct RustFuse {
-    _device: Pin<KBox<vfs::chardev::Registration<dev::FuseDevice>>>,
+    #[pin]
+    ctl: Registration<FuseCtl>,
+    sysfs: MountPoint,
+    #[pin]
+    dev: chardev::Registration<FuseDevice>,
 }
 
-impl kernel::Module for RustFuse {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
+impl kernel::InPlaceModule for RustFuse {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         let coexist = module_parameters::coexist.value();
-        let device = KBox::try_pin_init(dev::register(coexist), GFP_KERNEL)?;
-        Ok(RustFuse { _device: device })
+        pin_init::pin_init_scope(move || {
+            let registry = Registry::new()?;
+            let ctl_inodes = ctl::fusectl::inode_cache()?;
+            Ok(try_pin_init!(Self {
+                dev <- dev::register(coexist),
+                sysfs: ctl::sysfs::register(coexist)?,
+                ctl <- ctl::fusectl::register(coexist, ctl_inodes, registry),
+            }? Error))
+        })
     }
 }

@@ -267,7 +267,7 @@ pid_t rust_fuse_task_pid_nr_ns(struct task_struct *task, struct pid_namespace *n
 	return task_pid_nr_ns(task, ns);
 }
 
-/* More of the above. */
+/* Constants of the VFS. */
 
 const unsigned int RUST_FUSE_CONST_SB_MANDLOCK = SB_MANDLOCK;
 const unsigned int RUST_FUSE_CONST_SB_RDONLY = SB_RDONLY;
@@ -276,9 +276,12 @@ const unsigned int RUST_FUSE_CONST_LOOKUP_RCU = LOOKUP_RCU;
 const unsigned int RUST_FUSE_CONST_LOOKUP_EXCL = LOOKUP_EXCL;
 const unsigned int RUST_FUSE_CONST_LOOKUP_REVAL = LOOKUP_REVAL;
 const unsigned int RUST_FUSE_CONST_LOOKUP_RENAME_TARGET = LOOKUP_RENAME_TARGET;
+const unsigned int RUST_FUSE_CONST_FILLDIR_FLAG_NOINTR = FILLDIR_FLAG_NOINTR;
 const unsigned int RUST_FUSE_CONST_BDI_CAP_STRICTLIMIT = BDI_CAP_STRICTLIMIT;
 const slab_flags_t RUST_FUSE_CONST_SLAB_INODE_FLAGS =
 	SLAB_HWCACHE_ALIGN | SLAB_ACCOUNT | SLAB_RECLAIM_ACCOUNT;
+
+/* Mounting and files. */
 
 void rust_fuse_fs_context_error(struct fs_context *fc, const char *message)
 {
@@ -300,14 +303,17 @@ void rust_fuse_inode_dont_cache_acls(struct inode *inode)
 	inode->i_acl = inode->i_default_acl = ACL_DONT_CACHE;
 }
 
-void rust_fuse_dentry_set_op_delete(struct dentry *dentry, bool ask)
+bool rust_fuse_current_is_wholly(kuid_t uid, kgid_t gid)
 {
-	spin_lock(&dentry->d_lock);
-	if (ask)
-		dentry->d_flags |= DCACHE_OP_DELETE;
-	else
-		dentry->d_flags &= ~DCACHE_OP_DELETE;
-	spin_unlock(&dentry->d_lock);
+	const struct cred *cred = current_cred();
+
+	return uid_eq(cred->uid, uid) && uid_eq(cred->euid, uid) && uid_eq(cred->suid, uid) &&
+	       gid_eq(cred->gid, gid) && gid_eq(cred->egid, gid) && gid_eq(cred->sgid, gid);
+}
+
+u64 rust_fuse_get_jiffies_64(void)
+{
+	return get_jiffies_64();
 }
 
 kuid_t rust_fuse_mapped_kuid(struct mnt_idmap *idmap, struct user_namespace *ns, kuid_t uid)
@@ -333,4 +339,23 @@ bool rust_fuse_vma_may_share(struct vm_area_struct *vma)
 struct address_space *rust_fuse_folio_mapping_of(struct folio *folio)
 {
 	return folio->mapping;
+}
+
+bool rust_fuse_readahead_is_speculative(struct readahead_control *rac)
+{
+	return rac->ra->async_size >= readahead_count(rac);
+}
+
+/* Memory. */
+
+u64 rust_fuse_totalram_bytes(void)
+{
+	return (u64)totalram_pages() << PAGE_SHIFT;
+}
+
+void rust_fuse_d_dont_cache(struct dentry *dentry)
+{
+	spin_lock(&dentry->d_lock);
+	dentry->d_flags |= DCACHE_DONTCACHE;
+	spin_unlock(&dentry->d_lock);
 }

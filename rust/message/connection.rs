@@ -5,7 +5,8 @@
 use super::{operation::Operation, Caller, Message, Replied, Request};
 use crate::{
     queue::{ForgetNode, Queue},
-    vfs::ns::UserNamespace,
+    sys::total_memory,
+    vfs::ns::{Gid, Uid, UserNamespace},
 };
 use kernel::{
     pid_namespace::PidNamespace,
@@ -37,6 +38,7 @@ impl Terms {
 pub(crate) struct Connection {
     /// The number that tells it apart: the minor of the file system's device number.
     id: u32,
+    owner: (Uid, Gid),
     users: ARef<UserNamespace>,
     pids: ARef<PidNamespace>,
     terms: SetOnce<Terms>,
@@ -44,14 +46,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A connection for a daemon in these namespaces. ENOMEM; may sleep.
+    /// A connection of that owner, for a daemon in these namespaces. ENOMEM; may sleep.
     pub(crate) fn new(
         id: u32,
+        owner: (Uid, Gid),
         users: ARef<UserNamespace>,
         pids: ARef<PidNamespace>,
     ) -> Result<Self> {
         Ok(Connection {
             id,
+            owner,
             users,
             pids,
             terms: SetOnce::new(),
@@ -62,6 +66,11 @@ impl Connection {
     /// The number that tells it apart, as in `/sys/fs/fuse/connections`.
     pub(crate) fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Who mounted it: the options `user_id` and `group_id`.
+    pub(crate) fn owner(&self) -> (Uid, Gid) {
+        self.owner
     }
 
     /// The daemon's user namespace.
@@ -117,4 +126,12 @@ impl Connection {
         node.value.nlookup = nlookup;
         self.queue.forget(node);
     }
+}
+
+/// How many background requests a connection may have whose daemon is not privileged: as many as
+/// take up the 8192nd part of the memory, at the size that Linux reckons with.
+pub(crate) fn max_user_limit() -> u32 {
+    const SHARE: u64 = 1 << 13;
+    const REQUEST: u64 = 392;
+    u32::from(u16::try_from(total_memory() / SHARE / REQUEST).unwrap_or(u16::MAX))
 }

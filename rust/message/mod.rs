@@ -18,7 +18,7 @@ mod reply;
 mod request;
 
 pub(crate) use caller::Caller;
-pub(crate) use connection::{Connection, Terms};
+pub(crate) use connection::{max_user_limit, Connection, Terms};
 pub(crate) use endpoint::{Endpoint, Line};
 pub(crate) use operation::{Grants, Operation};
 pub(crate) use registry::Registry;

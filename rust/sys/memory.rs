@@ -2,6 +2,7 @@
 
 //! Memory for the queues.
 
+use crate::bindings;
 use kernel::{
     alloc::AllocError,
     prelude::*,
@@ -49,4 +50,10 @@ pub(crate) fn insist<T>(mut allocate: impl FnMut() -> core::result::Result<T, Al
             Err(AllocError) => fsleep(Delta::from_millis(1)),
         }
     }
+}
+
+/// How much memory the machine has, in bytes.
+pub(crate) fn total() -> u64 {
+    // SAFETY: Reads a counter.
+    unsafe { bindings::totalram_bytes() }
 }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the files of the control file system say, and what may be written to them.
+
+use crate::{
+    abi::Opcode,
+    message::Connection,
+    queue::{Counts, Place},
+};
+use kernel::{
+    fmt,
+    prelude::*,
+    str::{parse_int::ParseInt, BStr},
+};
+
+/// Text that grows. Adding to it fails when there is no memory.
+struct Text(KVVec<u8>);
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.0
+            .extend_from_slice(s.as_bytes(), GFP_KERNEL)
+            .map_err(|_| fmt::Error)
+    }
+}
+
+/// Text from what `write` writes. ENOMEM.
+fn text(write: impl FnOnce(&mut Text) -> fmt::Result) -> Result<KVVec<u8>> {
+    let mut text = Text(KVVec::new());
+    write(&mut text).map_err(|_| ENOMEM)?;
+    Ok(text.0)
+}
+
+/// A number on a line of its own.
+pub(super) fn number(number: impl fmt::Display) -> Result<KVVec<u8>> {
+    text(|out| fmt::Write::write_fmt(out, fmt!("{number}\n")))
+}
+
+/// The number that `bytes` are: decimal, or as the prefix `0` or `0x` says; a line end may follow.
+/// EINVAL.
+pub(super) fn parse(bytes: &[u8]) -> Result<u32> {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    u32::from_str(BStr::from_bytes(bytes))
+}
+
+/// All queues of a connection, in one consistent look.
+///
+/// First a line a queue: its name, how many it holds now, how many have come to it since the mount.
+/// Then a line a request. All fields are `name=value`, separated by spaces; fields may be added at
+/// the end of a line.
+pub(super) fn queues(connection: &Connection) -> Result<KVVec<u8>> {
+    let queue = connection.queue();
+    let Counts {
+        passed,
+        interrupts,
+        forgets,
+        ..
+    } = queue.counts();
+    let entries = queue.snapshot()?;
+    text(|out| {
+        let mut line = |args: fmt::Arguments<'_>| fmt::Write::write_fmt(out, args);
+        for place in Place::ALL {
+            if place != Place::None {
+                let now = entries.iter().filter(|entry| entry.place == place).count();
+                line(fmt!(
+                    "queue={} now={} passed={}\n",
+                    place.name(),
+                    now,
+                    passed[place as usize]
+                ))?;
+            }
+        }
+        for (name, (passed, now)) in [("interrupts", interrupts), ("forgets", forgets)] {
+            line(fmt!("queue={name} now={now} passed={passed}\n"))?;
+        }
+        for entry in &entries {
+            let opcode = Opcode::from_u32(entry.facts.opcode).map_or("?", Opcode::name);
+            line(fmt!(
+                "request unique={} queue={} opcode={} nodeid={} pid={} age_us={} background={} interrupted={} abandoned={}\n",
+                entry.unique,
+                entry.place.name(),
+                opcode,
+                entry.facts.nodeid,
+                entry.facts.pid,
+                entry.age / 1000,
+                u8::from(entry.background),
+                u8::from(entry.interrupted),
+                u8::from(entry.abandoned),
+            ))?;
+        }
+        Ok(())
+    })
+}
