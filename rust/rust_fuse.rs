@@ -40,6 +40,7 @@ module! {
     authors: ["rust_fuse contributors"],
     description: "Filesystem in Userspace, in Rust",
     license: "GPL v2",
+    alias: ["fs-fuse", "fs-fuseblk", "fs-fusectl", "char-major-10-229", "devname:fuse"],
     params: {
         coexist: bool {
             default: false,
