@@ -87,10 +87,10 @@ impl<T: FileSystem> DEntry<T> {
         (!inode.is_null()).then(|| unsafe { INode::from_raw(inode) })
     }
 
-    /// Makes [`FileSystem::d_delete`] be asked, or not, when the entry is not used any more.
-    pub(crate) fn ask_before_caching(&self, ask: bool) {
-        // SAFETY: The entry is valid; the lock guards its flags.
-        unsafe { bindings::dentry_set_op_delete(self.as_ptr(), ask) };
+    /// Lets the entry go as soon as nobody uses it.
+    pub(crate) fn dont_cache(&self) {
+        // SAFETY: The entry is valid; the lock that is taken guards its flags.
+        unsafe { bindings::d_dont_cache(self.as_ptr()) };
     }
 }
 
@@ -230,7 +230,7 @@ unsafe fn name<'a>(qstr: *const bindings::qstr) -> &'a [u8] {
 
 /// The table of operations for the entries of `T`; `None` when it needs none.
 pub(super) fn operations<T: FileSystem>() -> Option<&'static bindings::dentry_operations> {
-    (T::HAS_D_REVALIDATE || T::HAS_D_DELETE || mem::size_of::<T::DEntryData>() != 0)
+    (T::HAS_D_REVALIDATE || mem::size_of::<T::DEntryData>() != 0)
         .then_some(&Callbacks::<T>::OPERATIONS)
 }
 
@@ -241,11 +241,6 @@ impl<T: FileSystem> Callbacks<T> {
     const OPERATIONS: bindings::dentry_operations = bindings::dentry_operations {
         d_revalidate: if T::HAS_D_REVALIDATE {
             Some(Self::revalidate)
-        } else {
-            None
-        },
-        d_delete: if T::HAS_D_DELETE {
-            Some(Self::delete)
         } else {
             None
         },
@@ -280,11 +275,6 @@ impl<T: FileSystem> Callbacks<T> {
             };
             T::d_revalidate(dir, name, dentry, LookupFlags(flags)).map(c_int::from)
         })
-    }
-
-    unsafe extern "C" fn delete(dentry: *const bindings::dentry) -> c_int {
-        // SAFETY: The C side gives an entry of this type.
-        T::d_delete(unsafe { DEntry::from_raw(dentry.cast_mut()) }).into()
     }
 
     unsafe extern "C" fn init(dentry: *mut bindings::dentry) -> c_int {

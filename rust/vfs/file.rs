@@ -69,6 +69,11 @@ pub(crate) trait FileOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Makes sure that what was written reaches what keeps it.
+    fn fsync(_inode: &INode<Self::FileSystem>, _file: Borrowed<'_, Self>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Whether splice(2) and mmap(2) may take pages of the page cache.
     fn uses_page_cache(_file: Borrowed<'_, Self>) -> bool {
         true
@@ -235,11 +240,12 @@ impl DirEmitter<'_> {
     }
 
     /// Hands an entry to the reader: a name, the number of the inode, and the type (`DT_*`). Returns
-    /// whether there was room for it.
+    /// whether there was room for it. No signal ends this early.
     pub(crate) fn emit(&mut self, name: &[u8], number: u64, type_: u32) -> bool {
         let Ok(len) = c_int::try_from(name.len()) else {
             return false;
         };
+        let type_ = type_ | bindings::FILLDIR_FLAG_NOINTR;
         // SAFETY: The context is valid and ours, and so is the name.
         unsafe { bindings::dir_emit(self.0, name.as_ptr().cast(), len, number, type_) }
     }
@@ -289,6 +295,11 @@ impl<F: FileOperations> Callbacks<F> {
         },
         splice_write: if F::HAS_WRITE_ITER {
             Some(bindings::iter_file_splice_write)
+        } else {
+            None
+        },
+        fsync: if F::HAS_FSYNC {
+            Some(Self::fsync)
         } else {
             None
         },
@@ -391,6 +402,19 @@ impl<F: FileOperations> Callbacks<F> {
             Ok(written) => written as isize,
             Err(err) => err.to_errno() as isize,
         }
+    }
+
+    unsafe extern "C" fn fsync(
+        file: *mut bindings::file,
+        _start: bindings::loff_t,
+        _end: bindings::loff_t,
+        _datasync: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives an open file.
+            let (inode, data) = unsafe { Self::parts(file) };
+            F::fsync(inode, data).map(|()| 0)
+        })
     }
 
     unsafe extern "C" fn splice_read(

@@ -65,18 +65,21 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     ) -> Result;
 
     /// Decides which superblock to mount, once all parameters are there.
-    fn get_tree(fc: &FsContext<Self>, context: &mut Self::Context) -> Result<Tree<Self>>;
+    fn get_tree(fc: &FsContext<Self>, context: &mut Self::Context) -> Result<Tree>;
 
     /// For [`Tree::Existing`]: whether `data`'s superblock is the one. Must not sleep.
     fn is_same(_context: &Self::Context, _data: &Self::SuperData) -> bool {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Fills a new superblock; returns the root.
-    fn fill_super(
+    /// Sets up a new superblock; returns the file system's part of it.
+    fn new_super(
         sb: &mut NewSuperBlock<'_, Self>,
         context: &mut Self::Context,
-    ) -> Result<OwnedINode<Self>>;
+    ) -> Result<Self::SuperData>;
+
+    /// Makes the root of a superblock that has been set up.
+    fn new_root(sb: &SuperBlock<Self>, context: &mut Self::Context) -> Result<OwnedINode<Self>>;
 
     /// The superblock is complete but not visible yet: the last chance to fail.
     fn mounted(_sb: &SuperBlock<Self>, _context: &mut Self::Context) -> Result {
@@ -133,21 +136,17 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     ) -> Result<bool> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
-
-    /// Whether an entry that nobody uses is to go at once. Must not sleep.
-    fn d_delete(_dentry: &DEntry<Self>) -> bool {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
 }
 
 /// Which superblock to mount.
-pub(crate) enum Tree<T: FileSystem> {
+#[derive(Clone, Copy)]
+pub(crate) enum Tree {
     /// A new one, on no device.
-    NoDevice(T::SuperData),
-    /// A new one on the block device that is the source, or the one that is there.
-    Device(T::SuperData),
+    NoDevice,
+    /// The one on the block device that is the source, made if it is not there yet.
+    Device,
     /// The only one there is, made if it is not there yet.
-    Single(T::SuperData),
+    Single,
     /// One that is there, by [`FileSystem::is_same`]; `ENOTCONN` when there is none.
     Existing,
 }
@@ -327,25 +326,15 @@ impl<T: FileSystem> Callbacks<T> {
                     &mut *(*fc).fs_private.cast::<T::Context>(),
                 )
             }?;
-            let (get, data): (unsafe extern "C" fn(_, _) -> _, _) = match tree {
-                Tree::NoDevice(data) => (bindings::get_tree_nodev, data),
-                Tree::Device(data) => (bindings::get_tree_bdev, data),
-                Tree::Single(data) => (bindings::get_tree_single, data),
+            let get: unsafe extern "C" fn(_, _) -> _ = match tree {
+                Tree::NoDevice => bindings::get_tree_nodev,
+                Tree::Device => bindings::get_tree_bdev,
+                Tree::Single => bindings::get_tree_single,
                 // SAFETY: The context is valid.
                 Tree::Existing => return unsafe { Self::get_existing(fc) }.map(|()| 0),
             };
-            let info = KBox::new(SuperInfo::<T>::new(data)?, GFP_KERNEL)?;
-            // SAFETY: The context is valid and this field ours to set.
-            unsafe { (*fc).s_fs_info = KBox::into_raw(info).cast() };
             // SAFETY: The context is valid; `fill_super` fits this type.
-            let ret = unsafe { get(fc, Some(Self::fill_super)) };
-            // SAFETY: As above. A superblock that took the field has cleared it.
-            let left = unsafe { ptr::replace(&mut (*fc).s_fs_info, ptr::null_mut()) };
-            if !left.is_null() {
-                // SAFETY: It is what `KBox::into_raw` gave, and no superblock has it.
-                drop(unsafe { KBox::from_raw(left.cast::<SuperInfo<T>>()) });
-            }
-            to_result(ret).map(|()| 0)
+            to_result(unsafe { get(fc, Some(Self::fill_super)) }).map(|()| 0)
         })
     }
 
@@ -394,9 +383,15 @@ impl<T: FileSystem> Callbacks<T> {
         from_result(|| {
             // SAFETY: The C side gives a context of this type; only this call uses its data.
             let context = unsafe { &mut *(*fc).fs_private.cast::<T::Context>() };
-            // SAFETY: The C side gives a new superblock that has taken over the context's data.
+            // SAFETY: The C side gives a new superblock.
             let mut new = unsafe { NewSuperBlock::<T>::from_raw(sb) };
-            let root = T::fill_super(&mut new, context)?;
+            let data = T::new_super(&mut new, context)?;
+            let info = KBox::new(SuperInfo::<T>::new(data)?, GFP_KERNEL)?;
+            // SAFETY: The superblock is ours until it is complete. `is_same` may be looking at it
+            // already.
+            unsafe { (*new.as_ptr()).s_fs_info = KBox::into_raw(info).cast() };
+            // SAFETY: As above; now it has its data.
+            let root = T::new_root(unsafe { SuperBlock::from_raw(sb) }, context)?;
             // SAFETY: This gives the reference to the inode to the C side, also on failure.
             let dentry = unsafe { bindings::d_make_root(root.into_raw()) };
             if dentry.is_null() {

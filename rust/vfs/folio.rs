@@ -185,6 +185,12 @@ impl Readahead<'_> {
         // SAFETY: Valid by the type invariant.
         unsafe { bindings::readahead_length(self.control.as_ptr()) }
     }
+
+    /// Whether nobody waits for any of the folios yet.
+    pub(crate) fn is_speculative(&self) -> bool {
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::readahead_is_speculative(self.control.as_ptr()) }
+    }
 }
 
 impl Iterator for Readahead<'_> {

@@ -467,6 +467,20 @@ impl<T: FileSystem> NewINode<T> {
         }
     }
 
+    /// Makes it a regular file that has nothing in the page cache.
+    pub(crate) fn set_uncached<O, F>(&mut self)
+    where
+        O: INodeOperations<FileSystem = T>,
+        F: FileOperations<FileSystem = T>,
+    {
+        self.set_type(FileType::Regular);
+        // SAFETY: Nobody else uses a new inode; the tables are for inodes of `T`.
+        unsafe {
+            (*self.as_ptr()).i_op = inode_ops::table::<O>();
+            (*self.as_ptr()).__bindgen_anon_3.i_fop = file::table::<F>();
+        }
+    }
+
     /// Makes it a directory.
     pub(crate) fn set_directory<O, F>(&mut self)
     where

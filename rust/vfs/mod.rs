@@ -20,4 +20,7 @@ pub(crate) mod folio;
 pub(crate) mod inode;
 pub(crate) mod inode_ops;
 pub(crate) mod ns;
+pub(crate) mod random;
 pub(crate) mod super_block;
+pub(crate) mod sysfs;
+pub(crate) mod time;

@@ -138,6 +138,12 @@ impl Uid {
     }
 }
 
+/// Whether the running task is `uid` and `gid` in every respect: real, effective, and saved.
+pub(crate) fn current_is_wholly(uid: Uid, gid: Gid) -> bool {
+    // SAFETY: Reads the running task's credentials.
+    unsafe { bindings::current_is_wholly(uid.0, gid.0) }
+}
+
 impl PartialEq for Uid {
     fn eq(&self, other: &Self) -> bool {
         self.0.val == other.0.val

@@ -17,7 +17,6 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    ops::Deref,
     ptr::{self, NonNull},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -234,15 +233,14 @@ impl<T: FileSystem> Handle<T> {
     }
 }
 
-/// A superblock that is being filled.
-pub(crate) struct NewSuperBlock<'a, T: FileSystem>(&'a SuperBlock<T>);
-
-impl<T: FileSystem> Deref for NewSuperBlock<'_, T> {
-    type Target = SuperBlock<T>;
-
-    fn deref(&self) -> &SuperBlock<T> {
-        self.0
-    }
+/// A superblock that is being set up, and has no data of the file system yet.
+///
+/// # Invariants
+///
+/// The pointer is to such a superblock of type `T`, which nobody else uses.
+pub(crate) struct NewSuperBlock<'a, T: FileSystem> {
+    raw: *mut bindings::super_block,
+    _call: PhantomData<&'a mut SuperBlock<T>>,
 }
 
 impl<T: FileSystem> NewSuperBlock<'_, T> {
@@ -250,7 +248,8 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
     ///
     /// # Safety
     ///
-    /// As [`SuperBlock::from_raw`]; and nobody else uses the superblock meanwhile.
+    /// `ptr` must be to a superblock of a type registered by a `Registration<T>`, and nobody else must
+    /// use it meanwhile.
     pub(super) unsafe fn from_raw(ptr: *mut bindings::super_block) -> Self {
         // SAFETY: As above. The tables are those for `T`.
         unsafe {
@@ -259,8 +258,28 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
                 bindings::set_default_d_op(ptr, operations);
             }
         }
-        // SAFETY: By the function's contract.
-        Self(unsafe { SuperBlock::from_raw(ptr) })
+        // INVARIANT: By the function's contract.
+        Self {
+            raw: ptr,
+            _call: PhantomData,
+        }
+    }
+
+    /// The C pointer.
+    pub(super) fn as_ptr(&self) -> *mut bindings::super_block {
+        self.raw
+    }
+
+    /// The number of the device: a real one, or one made up for this superblock.
+    pub(crate) fn device(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.as_ptr()).s_dev }
+    }
+
+    /// The user namespace it belongs to.
+    pub(crate) fn user_ns(&self) -> &UserNamespace {
+        // SAFETY: The superblock holds a reference.
+        unsafe { UserNamespace::from_raw((*self.as_ptr()).s_user_ns) }
     }
 
     /// Sets the number that statfs(2) tells this kind of file system by.

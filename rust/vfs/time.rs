@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Time-outs of what is cached.
+//!
+//! C headers: [`include/linux/jiffies.h`](srctree/include/linux/jiffies.h)
+
+use crate::bindings;
+use kernel::{
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+};
+
+/// Until when something holds; at first it does not. Others may read it while it is set.
+#[repr(transparent)]
+pub(crate) struct Expiry(Atomic<u64>);
+
+// SAFETY: All zeroes is an `Expiry` that is past.
+unsafe impl Zeroable for Expiry {}
+
+/// A point in time, in ticks since boot; 0 is always past.
+#[derive(Clone, Copy)]
+pub(crate) struct Ticks(u64);
+
+impl Ticks {
+    /// Always past.
+    pub(crate) const PAST: Self = Self(0);
+
+    /// So long from now. Nothing at all is always past; what is too long for the clock is for ever.
+    pub(crate) fn after(seconds: u64, nanoseconds: u32) -> Self {
+        if seconds == 0 && nanoseconds == 0 {
+            return Self::PAST;
+        }
+        let time = bindings::timespec64 {
+            tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX),
+            tv_nsec: nanoseconds.min(999_999_999) as c_long,
+        };
+        // SAFETY: The time is valid.
+        let ticks = unsafe { bindings::timespec64_to_jiffies(&time) };
+        Self(now().saturating_add(ticks as u64))
+    }
+}
+
+fn now() -> u64 {
+    // SAFETY: Reads a counter.
+    unsafe { bindings::get_jiffies_64() }
+}
+
+impl Expiry {
+    /// One that is past.
+    pub(crate) fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Holds until then.
+    pub(crate) fn set(&self, until: Ticks) {
+        self.0.store(until.0, Relaxed);
+    }
+
+    /// Whether the time is over.
+    pub(crate) fn is_past(&self) -> bool {
+        self.0.load(Relaxed) < now()
+    }
+}
