@@ -23,6 +23,7 @@ mod abi;
 mod bindings;
 mod ctl;
 mod dev;
+mod fs;
 mod message;
 mod queue;
 mod sys;
@@ -31,6 +32,7 @@ mod vfs;
 
 use ctl::fusectl::FuseCtl;
 use dev::FuseDevice;
+use fs::{FileSystems, Settings};
 use message::Registry;
 use vfs::{chardev, filesystem::Registration, sysfs::MountPoint};
 
@@ -46,6 +48,10 @@ module! {
             default: false,
             description: "Register as rfuse, rfuseblk, rfusectl and /dev/rfuse, beside another FUSE",
         },
+        allow_sys_admin_access: bool {
+            default: false,
+            description: "Let those with CAP_SYS_ADMIN in the initial user namespace enter every mount",
+        },
     },
 }
 
@@ -58,6 +64,8 @@ struct RustFuse {
     sysfs: MountPoint,
     #[pin]
     dev: chardev::Registration<FuseDevice>,
+    #[pin]
+    fs: FileSystems,
 }
 
 impl kernel::InPlaceModule for RustFuse {
@@ -66,7 +74,13 @@ impl kernel::InPlaceModule for RustFuse {
         pin_init::pin_init_scope(move || {
             let registry = Registry::new()?;
             let ctl_inodes = ctl::fusectl::inode_cache()?;
+            let settings = Settings {
+                endpoint: dev::endpoint,
+                allow_sys_admin_access: module_parameters::allow_sys_admin_access.value(),
+                registry: registry.clone(),
+            };
             Ok(try_pin_init!(Self {
+                fs <- FileSystems::register(settings, coexist),
                 dev <- dev::register(coexist),
                 sysfs: ctl::sysfs::register(coexist)?,
                 ctl <- ctl::fusectl::register(coexist, ctl_inodes, registry),

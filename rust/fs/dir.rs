@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories: what can be done in them, and reading them.
+
+use super::{
+    attr,
+    inode::invalidate_atime,
+    lookup,
+    mount::Mount,
+    open::{Kind, OpenFile},
+    permission::{permission, refuse_setattr},
+    superblock::Fuse,
+    DEntry, INode,
+};
+use crate::{
+    abi::{open_flags, Dirent, ReadIn},
+    message::{op, Request},
+    vfs::{
+        dentry::{LookupFlags, NewDEntry, Resolved},
+        file::{DirEmitter, FileOperations, NewFile},
+        inode_ops::{Access, INodeOperations, IdMap, Stat, StatRequest},
+        super_block::PAGE_SIZE,
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{Arc, ArcBorrow},
+};
+use zerocopy::FromBytes;
+
+/// The operations of directories.
+pub(super) struct Directory;
+
+#[vtable]
+impl INodeOperations for Directory {
+    type FileSystem = Fuse;
+
+    fn lookup<'a>(
+        dir: &INode,
+        dentry: NewDEntry<'a, Fuse>,
+        _flags: LookupFlags,
+    ) -> Result<Resolved<'a, Fuse>> {
+        lookup::lookup(dir, dentry)
+    }
+
+    fn permission(id_map: IdMap<'_>, inode: &INode, access: Access) -> Result {
+        permission(id_map, inode, access)
+    }
+
+    fn getattr(inode: &INode, request: StatRequest<'_>, stat: &mut Stat) -> Result {
+        attr::getattr(inode, request, stat)
+    }
+
+    fn setattr(dentry: &DEntry) -> Result {
+        refuse_setattr(dentry)
+    }
+
+    fn create(dir: &INode, _dentry: &DEntry) -> Result {
+        refuse(dir)
+    }
+
+    fn mknod(dir: &INode, _dentry: &DEntry) -> Result {
+        refuse(dir)
+    }
+
+    fn mkdir(dir: &INode, _dentry: &DEntry) -> Result {
+        refuse(dir)
+    }
+
+    fn symlink(dir: &INode, _dentry: &DEntry) -> Result {
+        refuse(dir)
+    }
+
+    fn link(dir: &INode, _dentry: &DEntry) -> Result {
+        refuse(dir)
+    }
+
+    fn unlink(dir: &INode, _dentry: &DEntry) -> Result {
+        refuse(dir)
+    }
+
+    fn rmdir(dir: &INode, _dentry: &DEntry) -> Result {
+        refuse(dir)
+    }
+
+    fn rename(dir: &INode, _dentry: &DEntry) -> Result {
+        refuse(dir)
+    }
+}
+
+/// What MKNOD and the other operations that change a directory get of a daemon that does not have
+/// them: nothing here sends them yet.
+fn refuse(dir: &INode) -> Result {
+    dir.data().check()?;
+    Err(ENOSYS)
+}
+
+/// The operations of open directories.
+pub(super) struct DirectoryFile;
+
+#[vtable]
+impl FileOperations for DirectoryFile {
+    type FileSystem = Fuse;
+    type Ptr = Arc<OpenFile>;
+
+    fn open(inode: &INode, new: &NewFile<'_>) -> Result<Arc<OpenFile>> {
+        inode.data().check()?;
+        let file = OpenFile::open(inode, Kind::Directory, new.flags())?;
+        if file.has(open_flags::STREAM | open_flags::NONSEEKABLE) {
+            new.make_nonseekable();
+        }
+        if !file.has(open_flags::KEEP_CACHE) {
+            inode.invalidate_page_cache();
+        }
+        Ok(file)
+    }
+
+    fn release(_inode: &INode, file: Arc<OpenFile>, flags: u32) {
+        file.closing(flags);
+    }
+
+    fn iterate(
+        inode: &INode,
+        file: ArcBorrow<'_, OpenFile>,
+        entries: &mut DirEmitter<'_>,
+    ) -> Result {
+        let (node, mount) = (inode.data(), Mount::of(inode));
+        node.check()?;
+        let most = mount.features().max_pages as usize * PAGE_SIZE;
+        let size = entries.room().clamp(PAGE_SIZE, most);
+        let arguments = ReadIn {
+            fh: file.handle(),
+            // CAST: Positions are the daemon's; the kernel only keeps them.
+            offset: entries.position() as u64,
+            // CAST: At most `MAX_MAX_PAGES` pages.
+            size: size as u32,
+            flags: file.flags(),
+            ..Default::default()
+        };
+        let request = Request::<op::Readdir>::new(&mount.connection, node.nodeid(), &arguments)?
+            .reply_bytes(size)?;
+        let serial = node.serialize(mount);
+        let reply = mount.call(request);
+        drop(serial);
+        let emitted = emit(reply?.bytes(), entries);
+        invalidate_atime(inode);
+        emitted
+    }
+}
+
+/// The longest name of an entry, in bytes.
+const NAME_MAX: usize = 4095;
+
+/// Hands the entries in `bytes` on, until there is no room or what is left is no whole entry.
+///
+/// # Errors
+///
+/// `EIO` for a name that there cannot be.
+fn emit(mut bytes: &[u8], entries: &mut DirEmitter<'_>) -> Result {
+    while let Ok((entry, rest)) = Dirent::read_from_prefix(bytes) {
+        let len = entry.namelen as usize;
+        if !(1..=NAME_MAX).contains(&len) {
+            return Err(EIO);
+        }
+        let record = Dirent::record_size(len).and_then(|size| bytes.get(size..));
+        let (Some(next), Some(name)) = (record, rest.get(..len)) else {
+            break;
+        };
+        if name.contains(&b'/') {
+            return Err(EIO);
+        }
+        if !entries.emit(name, entry.ino, entry.r#type) {
+            break;
+        }
+        // CAST: Positions are the daemon's; the kernel only keeps them.
+        entries.set_position(entry.off as i64);
+        bytes = next;
+    }
+    Ok(())
+}

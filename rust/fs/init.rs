@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! INIT, in which daemon and kernel agree on what they will use.
+
+use super::{
+    mount::{Mount, Token},
+    options::MIN_MAX_READ,
+    superblock::Fuse,
+    SuperBlock,
+};
+use crate::{
+    abi::{self, init_flags, InitIn, InitOut},
+    message::{max_user_limit, op, Caller, Completion, Data, Reply, Request, Terms},
+    vfs::{
+        ns::Capability,
+        super_block::{Handle, PAGE_SIZE},
+    },
+};
+use kernel::{prelude::*, sync::Arc};
+use zerocopy::IntoBytes;
+
+/// What is offered: all that works.
+const OFFERED: u64 = init_flags::ASYNC_READ
+    | init_flags::ATOMIC_O_TRUNC
+    | init_flags::SPLICE_WRITE
+    | init_flags::SPLICE_READ
+    | init_flags::AUTO_INVAL_DATA
+    | init_flags::NO_OPEN_SUPPORT
+    | init_flags::PARALLEL_DIROPS
+    | init_flags::ABORT_ERROR
+    | init_flags::MAX_PAGES
+    | init_flags::NO_OPENDIR_SUPPORT
+    | init_flags::INIT_EXT;
+
+/// Pages in a request, unless agreed on otherwise.
+const DEFAULT_MAX_PAGES: u32 = 32;
+/// The most pages that can be agreed on.
+const MAX_MAX_PAGES: u32 = 256;
+/// The longest name that fits a request of one page with all else, in bytes.
+const SHORT_NAME_MAX: usize = 1024;
+/// The longest name there can be: a path without its end, in bytes.
+const LONG_NAME_MAX: usize = 4095;
+/// The least that every daemon can take in one WRITE, in bytes.
+const MIN_MAX_WRITE: u32 = 4096;
+
+/// What was agreed on.
+#[derive(Clone, Copy)]
+pub(crate) struct Features {
+    /// READs for readahead go out at once, many at a time.
+    pub(super) async_read: bool,
+    /// OPEN truncates.
+    pub(super) atomic_o_trunc: bool,
+    /// What is cached of a file goes when its size or time of modification has changed.
+    pub(super) auto_inval_data: bool,
+    /// A directory may be looked up and read in by several at once.
+    pub(super) parallel_dirops: bool,
+    /// The most pages in a request.
+    pub(super) max_pages: u32,
+}
+
+impl Features {
+    /// Before INIT was answered.
+    pub(super) const BEFORE_INIT: Self = Self {
+        async_read: false,
+        atomic_o_trunc: false,
+        auto_inval_data: false,
+        parallel_dirops: false,
+        max_pages: DEFAULT_MAX_PAGES,
+    };
+
+    fn new(reply: &InitOut) -> Self {
+        if reply.minor < 6 {
+            return Self::BEFORE_INIT;
+        }
+        let flags = reply.all_flags() & OFFERED;
+        let has = |flag| flags & flag != 0;
+        Self {
+            async_read: has(init_flags::ASYNC_READ),
+            atomic_o_trunc: has(init_flags::ATOMIC_O_TRUNC),
+            auto_inval_data: has(init_flags::AUTO_INVAL_DATA),
+            parallel_dirops: has(init_flags::PARALLEL_DIROPS),
+            max_pages: if has(init_flags::MAX_PAGES) {
+                u32::from(reply.max_pages).clamp(1, MAX_MAX_PAGES)
+            } else {
+                DEFAULT_MAX_PAGES
+            },
+        }
+    }
+
+    /// The longest name that can be asked for, in bytes.
+    pub(super) fn name_max(&self) -> usize {
+        if self.max_pages > 1 {
+            LONG_NAME_MAX
+        } else {
+            SHORT_NAME_MAX
+        }
+    }
+}
+
+impl Mount {
+    /// The most bytes of a READ.
+    pub(super) fn max_read(&self) -> usize {
+        let most = self.features().max_pages as usize * PAGE_SIZE;
+        self.options.max_read.map_or(most, |max_read| {
+            most.min(max_read.max(MIN_MAX_READ) as usize)
+        })
+    }
+}
+
+/// Sends INIT. The reply is taken when it comes; until then all requests wait. Errors as
+/// [`Connection::submit`](crate::message::Connection::submit).
+pub(super) fn send(sb: &SuperBlock) -> Result {
+    let mount = sb.data();
+    let arguments = InitIn {
+        major: abi::KERNEL_VERSION,
+        minor: abi::KERNEL_MINOR_VERSION,
+        max_readahead: u32::try_from(sb.readahead_limit()).unwrap_or(u32::MAX),
+        flags: OFFERED as u32,
+        flags2: (OFFERED >> 32) as u32,
+        ..Default::default()
+    };
+    let answered = Arc::new(
+        Answered {
+            superblock: sb.handle(),
+            _token: mount.pending.token(),
+        },
+        GFP_KERNEL,
+    )?;
+    let request = Request::<op::Init>::by(&mount.connection, Caller::NOBODY, 0, &arguments)?
+        .reply_bytes(size_of::<InitOut>())?
+        .force()
+        .then(answered);
+    mount.connection.submit(request)
+}
+
+/// Takes the reply to INIT.
+struct Answered {
+    superblock: Arc<Handle<Fuse>>,
+    _token: Token,
+}
+
+impl Completion for Answered {
+    fn ended(&self, reply: Reply, _arguments: &[u8], outcome: Result) {
+        // The superblock is gone, or going: then nobody waits for the outcome either.
+        self.superblock.with(|sb| {
+            if outcome.is_err_and(|err| err == ECONNABORTED || err == ENOTCONN) {
+                return;
+            }
+            match outcome.and_then(|()| read(&reply)) {
+                Ok(reply) => settle(sb, &reply),
+                Err(_) => sb.data().refuse(),
+            }
+        });
+    }
+}
+
+/// The structure that the daemon sent; old ones send less of it, and the rest is zeroes.
+fn read(reply: &Reply) -> Result<InitOut> {
+    let mut out = InitOut::default();
+    if let Data::Bytes(bytes) = &reply.data {
+        let len = bytes.len().min(size_of::<InitOut>());
+        out.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
+    }
+    if out.major == abi::KERNEL_VERSION {
+        Ok(out)
+    } else {
+        Err(EPROTO)
+    }
+}
+
+/// Puts what was agreed on to use, and lets requests through.
+fn settle(sb: &SuperBlock, reply: &InitOut) {
+    let mount = sb.data();
+    let features = Features::new(reply);
+    mount.set_features(features);
+
+    if reply.minor >= 13 {
+        limit_background(mount, reply);
+    }
+    let readahead = if reply.minor < 6 {
+        mount.max_read()
+    } else {
+        reply.max_readahead as usize
+    };
+    sb.limit_io(readahead, features.max_pages as usize);
+    if reply.minor >= 6 && (1..=1_000_000_000).contains(&reply.time_gran) {
+        sb.set_time_granularity(reply.time_gran);
+    }
+    let max_write = if reply.minor < 5 {
+        MIN_MAX_WRITE
+    } else {
+        reply.max_write.max(MIN_MAX_WRITE)
+    };
+    mount.connection.start(Terms {
+        minor: reply.minor.min(abi::KERNEL_MINOR_VERSION),
+        max_write,
+        abort_error: reply.all_flags() & OFFERED & init_flags::ABORT_ERROR != 0,
+    });
+}
+
+/// Sets the limits that the daemon asks for; one without privileges does not get all it wants.
+fn limit_background(mount: &Mount, reply: &InitOut) {
+    let most = if Capability::SYS_ADMIN.held() {
+        u32::MAX
+    } else {
+        max_user_limit()
+    };
+    let queue = mount.connection.queue();
+    if reply.max_background != 0 {
+        queue.set_max_background(u32::from(reply.max_background).min(most));
+    }
+    if reply.congestion_threshold != 0 {
+        queue.set_congestion_threshold(u32::from(reply.congestion_threshold).min(most));
+    }
+}

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes: their attributes and how long these hold, and forgetting them.
+
+use super::{
+    attr::{attributes, block_bits},
+    dir::{Directory, DirectoryFile},
+    mount::Mount,
+    permission::Common,
+    read::Pages,
+    symlink::Symlink,
+    INode, OwnedINode, SuperBlock,
+};
+use crate::{
+    abi::{Attr, ROOT_ID},
+    queue::{forget_node, ForgetNode},
+    vfs::{
+        inode::{FileType, Lookup, NewINode},
+        inode_ops::{ATIME_STAT, BASIC_STATS},
+        time::{Expiry, Ticks},
+    },
+};
+use kernel::{
+    new_mutex, new_spinlock,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Mutex, MutexGuard, SpinLock,
+    },
+};
+
+/// What FUSE keeps of an inode.
+#[pin_data]
+pub(crate) struct Node {
+    /// The daemon's number for it.
+    nodeid: Atomic<u64>,
+    /// Any use fails from now on: the daemon has contradicted itself.
+    bad: Atomic<bool>,
+    /// Which attributes (`STATX_*`) do not hold, however young they are.
+    invalid: Atomic<u32>,
+    /// Until when the others hold.
+    pub(super) expiry: Expiry,
+    #[pin]
+    state: SpinLock<State>,
+    /// Held through a LOOKUP or READDIR in a directory, unless the daemon can do several at once.
+    #[pin]
+    serial: Mutex<()>,
+}
+
+/// What is under a node's lock, which is taken outside of the inode's own.
+struct State {
+    /// How many lookups have led here since the daemon was last told to forget.
+    nlookup: u64,
+    /// The version of the attributes; 0 when there are none yet.
+    attr_version: u64,
+    /// To tell the daemon with, when the inode goes.
+    forget: Option<KBox<ForgetNode>>,
+    cached: Cached,
+}
+
+/// Attributes as the daemon sent them, where the inode's own differ or have no room.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Cached {
+    pub(super) number: u64,
+    pub(super) permissions: u32,
+    pub(super) block_bits: u8,
+}
+
+impl Node {
+    /// A node without attributes.
+    pub(super) fn new() -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(|| {
+            let forget = KBox::new(forget_node(), GFP_KERNEL_ACCOUNT)?;
+            Ok(try_pin_init!(Self {
+                nodeid: Atomic::new(0),
+                bad: Atomic::new(false),
+                invalid: Atomic::new(u32::MAX),
+                expiry: Expiry::new(),
+                state <- new_spinlock!(
+                    State {
+                        nlookup: 0,
+                        attr_version: 0,
+                        forget: Some(forget),
+                        cached: Cached::default(),
+                    },
+                    "fuse::Node"
+                ),
+                serial <- new_mutex!((), "fuse::Node::serial"),
+            }? Error))
+        })
+    }
+
+    /// The daemon's number for the inode.
+    pub(super) fn nodeid(&self) -> u64 {
+        self.nodeid.load(Relaxed)
+    }
+
+    /// Sets it, when the inode is made.
+    pub(super) fn set_nodeid(&self, nodeid: u64) {
+        self.nodeid.store(nodeid, Relaxed);
+    }
+
+    /// Whether the inode must not be used any more.
+    pub(super) fn is_bad(&self) -> bool {
+        self.bad.load(Relaxed)
+    }
+
+    /// `EIO` when the inode must not be used any more.
+    pub(super) fn check(&self) -> Result {
+        if self.is_bad() {
+            Err(EIO)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The inode must not be used any more.
+    pub(super) fn make_bad(&self) {
+        self.bad.store(true, Relaxed);
+    }
+
+    /// Whether any of the attributes in `mask` have been found not to hold.
+    pub(super) fn is_invalid(&self, mask: u32) -> bool {
+        self.invalid.load(Relaxed) & mask != 0
+    }
+
+    fn set_invalid(&self, clear: u32, set: u32) {
+        let mut old = self.invalid.load(Relaxed);
+        while let Err(now) = self.invalid.cmpxchg(old, old & !clear | set, Relaxed) {
+            old = now;
+        }
+    }
+
+    /// The attributes in `mask` do not hold any more.
+    pub(super) fn invalidate(&self, mask: u32) {
+        self.set_invalid(0, mask);
+    }
+
+    /// What the inode itself cannot say.
+    pub(super) fn cached(&self) -> Cached {
+        self.state.lock().cached
+    }
+
+    /// One more lookup has led here.
+    pub(super) fn count_lookup(&self) {
+        self.state.lock().nlookup += 1;
+    }
+
+    /// Keeps others from looking up and reading in this directory, where the daemon needs that.
+    pub(super) fn serialize(&self, mount: &Mount) -> Option<MutexGuard<'_, ()>> {
+        (!mount.features().parallel_dirops).then(|| self.serial.lock())
+    }
+}
+
+/// Whether the daemon may send such attributes.
+pub(super) fn is_valid(attr: &Attr) -> bool {
+    FileType::of_mode(attr.mode).is_some() && i64::try_from(attr.size).is_ok()
+}
+
+/// Whether `attr` of a node of that generation is of another file than `inode`.
+pub(super) fn is_stale(inode: &INode, generation: u64, attr: &Attr) -> bool {
+    // The kernel keeps 32 bits of it.
+    inode.generation() != generation as u32 || has_wrong_type(inode, attr)
+}
+
+/// Whether `attr` is of another type of file than `inode`.
+pub(super) fn has_wrong_type(inode: &INode, attr: &Attr) -> bool {
+    FileType::of_mode(attr.mode) != Some(inode.file_type())
+}
+
+/// The root, of which nothing is known but its mode.
+pub(super) fn root(sb: &SuperBlock, mode: u32) -> Result<OwnedINode> {
+    let attr = Attr {
+        ino: ROOT_ID,
+        mode,
+        nlink: 1,
+        ..Default::default()
+    };
+    let when = Asked {
+        attr_version: 0,
+        evictions: 0,
+    };
+    get(sb, ROOT_ID, 0, &attr, Ticks::PAST, when)
+}
+
+/// When attributes were asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// The version of all attributes then; 0 when the reply can be trusted.
+    attr_version: u64,
+    /// How many inodes had gone then; 0 when that does not matter.
+    evictions: u64,
+}
+
+impl Asked {
+    /// Now, for an inode that is known.
+    pub(super) fn known(mount: &Mount) -> Self {
+        Self {
+            attr_version: mount.attr_version(),
+            evictions: 0,
+        }
+    }
+
+    /// Now, for one that may not be.
+    pub(super) fn unknown(mount: &Mount) -> Self {
+        Self {
+            evictions: mount.evictions(),
+            ..Self::known(mount)
+        }
+    }
+}
+
+/// The inode of a node that a lookup has led to, counted as one; `attr` is valid. May sleep.
+///
+/// # Errors
+///
+/// `ENOMEM`; then the lookup has not been counted.
+pub(super) fn get(
+    sb: &SuperBlock,
+    nodeid: u64,
+    generation: u64,
+    attr: &Attr,
+    until: Ticks,
+    asked: Asked,
+) -> Result<OwnedINode> {
+    loop {
+        match sb.get_or_create_inode(nodeid, nodeid)? {
+            Lookup::New(mut inode) => {
+                inode.set_generation(generation as u32);
+                set_up(&mut inode, attr)?;
+                inode.data().count_lookup();
+                change_attributes(&inode, attr, until, asked);
+                return Ok(inode.unlock());
+            }
+            Lookup::Found(inode) => {
+                if is_stale(&inode, generation, attr) {
+                    // The number has been given to another file.
+                    inode.data().make_bad();
+                    if !sb.is_root(&inode) {
+                        inode.unhash();
+                        continue;
+                    }
+                }
+                inode.data().count_lookup();
+                change_attributes(&inode, attr, until, asked);
+                return Ok(inode);
+            }
+        }
+    }
+}
+
+/// Gives a new inode what does not change any more, and what [`change_attributes`] compares with.
+fn set_up(inode: &mut NewINode<super::Fuse>, attr: &Attr) -> Result {
+    inode.keep_times(true);
+    match FileType::of_mode(attr.mode).ok_or(EIO)? {
+        FileType::Regular => inode.set_regular::<Common, Pages>(),
+        FileType::Directory => inode.set_directory::<Directory, DirectoryFile>(),
+        FileType::Symlink => inode.set_symlink::<Symlink>(),
+        special => inode.set_special::<Common>(special, attr.rdev),
+    }
+    inode.dont_cache_acls();
+    let new = attributes(inode.super_block(), attr);
+    let mut inode = inode.lock();
+    inode.set_size(new.size);
+    inode.set_mtime(new.mtime);
+    inode.set_ctime(new.ctime);
+    Ok(())
+}
+
+/// Takes attributes that the daemon sent, unless newer ones came meanwhile; `attr` is valid. May
+/// sleep.
+pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked: Asked) {
+    let (node, mount) = (inode.data(), Mount::of(inode));
+    let new = attributes(inode.super_block(), attr);
+    let mut state = node.state.lock();
+    if asked.attr_version != 0 && state.attr_version > asked.attr_version {
+        return;
+    }
+    // An inode that had gone while its attributes were asked for has lost the version that would
+    // have told whether they are old: then they do not hold for long.
+    if asked.evictions == 0 || state.attr_version != 0 || asked.evictions == mount.evictions() {
+        node.set_invalid(BASIC_STATS, 0);
+    }
+    state.attr_version = mount.next_attr_version();
+    state.cached = Cached {
+        number: new.number,
+        permissions: new.permissions,
+        block_bits: block_bits(inode.super_block(), attr),
+    };
+    node.expiry.set(until);
+
+    let mut locked = inode.lock();
+    let (old_size, old_mtime) = (locked.size(), locked.mtime());
+    // Without `default_permissions` it is the daemon who judges, also what a sticky bit means.
+    let sticky = if mount.options.default_permissions {
+        0
+    } else {
+        0o1000
+    };
+    locked.set_permissions(new.permissions & !sticky);
+    locked.set_number(new.number);
+    locked.set_link_count(new.link_count);
+    locked.set_owner(new.uid, new.gid);
+    locked.set_blocks(new.blocks);
+    locked.set_atime(new.atime);
+    locked.set_mtime(new.mtime);
+    locked.set_ctime(new.ctime);
+    locked.set_size(new.size);
+    drop(locked);
+    drop(state);
+
+    if inode.is_regular() {
+        let resized = old_size != new.size;
+        if resized {
+            inode.truncate_page_cache(new.size);
+        }
+        if resized || mount.features().auto_inval_data && old_mtime != new.mtime {
+            inode.invalidate_page_cache();
+        }
+    }
+}
+
+/// A READ that was asked for at `attr_version` has found the file's end at `size`.
+pub(super) fn shrink(inode: &INode, size: u64, attr_version: u64) {
+    let mut state = inode.data().state.lock();
+    if attr_version >= state.attr_version && size < inode.size() {
+        state.attr_version = Mount::of(inode).next_attr_version();
+        inode.lock().set_size(size);
+    }
+}
+
+/// OPEN has truncated the file.
+pub(super) fn truncated(inode: &INode) {
+    let mut state = inode.data().state.lock();
+    state.attr_version = Mount::of(inode).next_attr_version();
+    inode.lock().set_size(0);
+    drop(state);
+    inode.data().invalidate(BASIC_STATS & !ATIME_STAT);
+}
+
+/// The file has been read: the time that says when does not hold any more.
+pub(super) fn invalidate_atime(inode: &INode) {
+    if !inode.super_block().is_read_only() {
+        inode.data().invalidate(ATIME_STAT);
+    }
+}
+
+/// The inode goes, and the daemon may forget it.
+pub(super) fn evict(inode: &INode) {
+    let (node, mount) = (inode.data(), Mount::of(inode));
+    let mut state = node.state.lock();
+    let (nlookup, forget) = (state.nlookup, state.forget.take());
+    drop(state);
+    if let (1.., Some(forget)) = (nlookup, forget) {
+        mount.connection.forget(forget, node.nodeid(), nlookup);
+    }
+    if inode.link_count() > 0 {
+        mount.count_eviction();
+    }
+}

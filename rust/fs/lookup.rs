@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Names in directories, and how long these hold.
+//!
+//! A LOOKUP that succeeds counts as one reference to the node, which the daemon keeps until FORGET
+//! gives it back. A node of 0 says for how long there is no such name.
+
+use super::{
+    inode::{self, change_attributes, is_stale, is_valid, Asked},
+    mount::Mount,
+    DEntry, INode, OwnedINode, SuperBlock,
+};
+use crate::{
+    abi::{EntryOut, ROOT_ID},
+    message::{op, Request},
+    queue::forget_node,
+    vfs::{
+        dentry::{LookupFlags, NewDEntry, Resolved},
+        time::Ticks,
+    },
+};
+use kernel::prelude::*;
+
+/// Asks the daemon what `name` in the directory `parent` is. The caller owns the reference that
+/// comes with it.
+fn ask(mount: &Mount, parent: u64, name: &[u8]) -> Result<EntryOut> {
+    let request = Request::<op::Lookup>::new(&mount.connection, parent, &())?.name(name)?;
+    mount.call(request)?.out()
+}
+
+/// The inode that `name` in `parent` leads to, or none; and what the daemon said.
+///
+/// # Errors
+///
+/// The daemon's, among them `ENOENT`; `ENAMETOOLONG`; `EIO` when it contradicts itself; `ENOMEM`.
+fn find(sb: &SuperBlock, parent: u64, name: &[u8]) -> Result<(Option<OwnedINode>, EntryOut)> {
+    let mount = sb.data();
+    if name.len() > mount.features().name_max() {
+        return Err(ENAMETOOLONG);
+    }
+    // In case that there is no memory for the inode afterwards.
+    let forget = KBox::new(forget_node(), GFP_KERNEL)?;
+    let asked = Asked::unknown(mount);
+    let mut entry = ask(mount, parent, name)?;
+    if entry.nodeid == 0 {
+        return Ok((None, entry));
+    }
+    if !is_valid(&entry.attr) {
+        return Err(EIO);
+    }
+    if entry.nodeid == ROOT_ID && entry.generation != 0 {
+        entry.generation = 0;
+    }
+    let until = Ticks::after(entry.attr_valid, entry.attr_valid_nsec);
+    let generation = entry.generation;
+    match inode::get(sb, entry.nodeid, generation, &entry.attr, until, asked) {
+        Ok(inode) => Ok((Some(inode), entry)),
+        Err(err) => {
+            mount.connection.forget(forget, entry.nodeid, 1);
+            Err(err)
+        }
+    }
+}
+
+/// See [`INodeOperations::lookup`](crate::vfs::inode_ops::INodeOperations::lookup).
+pub(super) fn lookup<'a>(
+    dir: &INode,
+    dentry: NewDEntry<'a, super::Fuse>,
+) -> Result<Resolved<'a, super::Fuse>> {
+    let node = dir.data();
+    node.check()?;
+    let sb = dir.super_block();
+    let serial = node.serialize(sb.data());
+    let found = find(sb, node.nodeid(), dentry.name());
+    drop(serial);
+    let (inode, until) = match found {
+        Ok((inode, entry)) => (
+            inode,
+            Ticks::after(entry.entry_valid, entry.entry_valid_nsec),
+        ),
+        Err(err) if err == ENOENT => (None, Ticks::PAST),
+        Err(err) => return Err(err),
+    };
+    if inode.as_ref().is_some_and(|i| i.data().nodeid() == ROOT_ID) {
+        // The root is nowhere but at the top.
+        return Err(EIO);
+    }
+    let resolved = dentry.resolve(inode)?;
+    resolved.data().set(until);
+    Ok(resolved)
+}
+
+/// See [`FileSystem::d_revalidate`](crate::vfs::filesystem::FileSystem::d_revalidate).
+pub(super) fn revalidate(
+    dir: &INode,
+    name: &[u8],
+    dentry: &DEntry,
+    flags: LookupFlags,
+) -> Result<bool> {
+    let inode = dentry.inode();
+    if inode.is_some_and(|inode| inode.data().is_bad()) {
+        return Ok(false);
+    }
+    if !dentry.data().is_past() && !flags.wants_fresh() {
+        return Ok(true);
+    }
+    // That there is no such name is never confirmed, only looked up anew.
+    let Some(inode) = inode else {
+        return Ok(false);
+    };
+    if flags.in_rcu_walk() {
+        return Err(ECHILD);
+    }
+    match confirm(dir, name, dentry, inode) {
+        Ok(()) => Ok(true),
+        Err(err) if err == ENOMEM || err == EINTR => Err(err),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Asks the daemon whether `name` still leads to `inode`; if so, takes the new attributes and
+/// time-outs. Any error means that it does not, or that nobody knows.
+fn confirm(dir: &INode, name: &[u8], dentry: &DEntry, inode: &INode) -> Result {
+    let (node, mount) = (inode.data(), Mount::of(inode));
+    let forget = KBox::new(forget_node(), GFP_KERNEL)?;
+    let asked = Asked::known(mount);
+    let entry = ask(mount, dir.data().nodeid(), name)?;
+    if entry.nodeid == 0 {
+        return Err(ENOENT);
+    }
+    if entry.nodeid != node.nodeid() {
+        mount.connection.forget(forget, entry.nodeid, 1);
+        return Err(ESTALE);
+    }
+    node.count_lookup();
+    if !is_valid(&entry.attr) || is_stale(inode, entry.generation, &entry.attr) {
+        return Err(ESTALE);
+    }
+    let until = Ticks::after(entry.attr_valid, entry.attr_valid_nsec);
+    change_attributes(inode, &entry.attr, until, asked);
+    let until = Ticks::after(entry.entry_valid, entry.entry_valid_nsec);
+    dentry.data().set(until);
+    Ok(())
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The mounted file system: turns what the VFS wants into requests.
+//!
+//! - [`options`]: the parameters of a mount, and who may mount
+//! - [`superblock`]: a mounted file system, from mount(2) to umount(2)
+//! - [`mount`]: what the other files need of it: the connection, what was agreed on, counters
+//! - [`init`]: INIT, in which daemon and kernel agree
+//! - [`inode`]: inodes, their attributes and how long these hold, and forgetting them
+//! - [`lookup`]: names in directories, and how long these hold
+//! - [`attr`]: stat(2)
+//! - [`permission`]: who may do what
+//! - [`open`]: opening and closing files and directories
+//! - [`dir`]: reading directories
+//! - [`read`]: reading files, through the page cache and past it
+//! - [`symlink`]: reading symbolic links
+//!
+//! The behaviour is that of Linux's own FUSE file system. This floor meets the device only in a
+//! [`Connection`](crate::message::Connection).
+
+#![deny(unsafe_code)]
+
+mod attr;
+mod dir;
+mod init;
+mod inode;
+mod lookup;
+mod mount;
+mod open;
+mod options;
+mod permission;
+mod read;
+mod superblock;
+mod symlink;
+
+pub(crate) use mount::Mount;
+pub(crate) use superblock::Fuse;
+
+use crate::{
+    message::{Endpoint, Registry},
+    vfs::{
+        self,
+        filesystem::{Properties, Registration},
+        inode::INodeCache,
+    },
+};
+use kernel::{fs::File, prelude::*, sync::Arc};
+
+/// An inode of a FUSE file system.
+type INode = vfs::inode::INode<Fuse>;
+/// One that is counted.
+type OwnedINode = vfs::inode::OwnedINode<Fuse>;
+/// A directory entry of a FUSE file system.
+type DEntry = vfs::dentry::DEntry<Fuse>;
+/// A superblock of a FUSE file system.
+type SuperBlock = vfs::super_block::SuperBlock<Fuse>;
+
+/// What all mounts share.
+pub(crate) struct Settings {
+    /// Finds the daemon's end of a connection behind an open file, if that is a FUSE device.
+    pub(crate) endpoint: fn(&File) -> Option<Arc<Endpoint>>,
+    /// Administrators of the system may enter every mount.
+    pub(crate) allow_sys_admin_access: bool,
+    /// The connections of all mounts.
+    pub(crate) registry: Arc<Registry>,
+}
+
+/// The file system types, while they are registered. They must be in the memory of the module: see
+/// [`Registration`].
+#[pin_data]
+pub(crate) struct FileSystems {
+    // The order in which they go is that in which Linux takes them down.
+    #[pin]
+    fuse: Registration<Fuse>,
+    #[pin]
+    fuseblk: Registration<Fuse>,
+}
+
+impl FileSystems {
+    /// Registers the types `fuse` and `fuseblk`, or `rfuse` and `rfuseblk` beside another FUSE.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` when there is a type of that name, `ENOMEM`.
+    pub(crate) fn register(settings: Settings, coexist: bool) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(move || {
+            let settings = Arc::new(settings, GFP_KERNEL)?;
+            let cache = INodeCache::new(c"rust_fuse_inode")?;
+            let properties = |name, requires_device| Properties {
+                name,
+                requires_device,
+                has_subtype: true,
+                user_ns_mount: !requires_device,
+            };
+            let (fuse, fuseblk) = if coexist {
+                (c"rfuse", c"rfuseblk")
+            } else {
+                (c"fuse", c"fuseblk")
+            };
+            Ok(try_pin_init!(Self {
+                fuseblk <- Registration::new(
+                    properties(fuseblk, true),
+                    cache.clone(),
+                    settings.clone(),
+                ),
+                fuse <- Registration::new(properties(fuse, false), cache, settings),
+            }))
+        })
+    }
+}

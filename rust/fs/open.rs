@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Opening and closing files and directories.
+
+use super::{
+    attr, inode,
+    mount::{Mount, Token},
+    read,
+    superblock::Fuse,
+    INode, OwnedINode,
+};
+use crate::{
+    abi::{open_flags, FlushIn, OpenIn, OpenOut, ReleaseIn},
+    message::{op, Caller, Completion, Connection, Operation, Reply, Request},
+    vfs::{
+        file::{FileOperations, Io, LockOwner, NewFile, Seek},
+        inode_ops::SIZE_STAT,
+    },
+};
+use kernel::{
+    fs::file::flags,
+    iov::{IovIterDest, IovIterSource},
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, ArcBorrow, UniqueArc,
+    },
+};
+
+/// An open file or directory. The daemon is told when the last reference goes: that of the file, or
+/// that of a READ which is still under way.
+pub(super) struct OpenFile {
+    connection: Arc<Connection>,
+    nodeid: u64,
+    /// The daemon's number for it.
+    handle: u64,
+    /// What the daemon said of it: some of [`open_flags`].
+    open_flags: u32,
+    /// The flags it was closed with.
+    flags: Atomic<u32>,
+    kind: Kind,
+    /// Whether the daemon has opened something that it is to close.
+    opened: bool,
+    /// Told of the end of RELEASE.
+    keep: Arc<Keep>,
+}
+
+/// What is open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Directory,
+}
+
+/// Keeps the inode until RELEASE has been answered, so that no FORGET overtakes it.
+struct Keep {
+    // Goes before the token, which lets the superblock go.
+    _inode: OwnedINode,
+    _token: Token,
+}
+
+impl Completion for Keep {
+    fn ended(&self, _reply: Reply, _arguments: &[u8], _outcome: Result) {}
+}
+
+impl OpenFile {
+    /// Sends OPEN or OPENDIR.
+    ///
+    /// # Errors
+    ///
+    /// The daemon's but `ENOSYS`, which means that it can do without; `ENOMEM`.
+    pub(super) fn open(inode: &INode, kind: Kind, flags: u32) -> Result<Arc<Self>> {
+        let mount = Mount::of(inode);
+        let keep = Arc::new(
+            Keep {
+                _inode: inode.grab().ok_or(ESTALE)?,
+                _token: mount.pending.token(),
+            },
+            GFP_KERNEL,
+        )?;
+        // All memory comes first, so that what the daemon has opened can be closed.
+        let mut file = UniqueArc::new(
+            Self {
+                connection: mount.connection.clone(),
+                nodeid: inode.data().nodeid(),
+                handle: 0,
+                open_flags: open_flags::KEEP_CACHE,
+                flags: Atomic::new(flags & !OPEN_ONLY),
+                kind,
+                opened: false,
+                keep,
+            },
+            GFP_KERNEL,
+        )?;
+        let lacks = match kind {
+            Kind::File => &mount.lacks.open,
+            Kind::Directory => &mount.lacks.opendir,
+        };
+        if !lacks.get() {
+            match send_open(mount, inode, kind, flags) {
+                Ok(out) => {
+                    file.handle = out.fh;
+                    file.open_flags = out.open_flags;
+                    file.opened = true;
+                }
+                Err(err) if err == ENOSYS => lacks.set(),
+                Err(err) => return Err(err),
+            }
+        }
+        if kind == Kind::Directory {
+            file.open_flags &= !open_flags::DIRECT_IO;
+        }
+        Ok(file.into())
+    }
+
+    /// The daemon's number for it.
+    pub(super) fn handle(&self) -> u64 {
+        self.handle
+    }
+
+    /// Whether the daemon has set that one of [`open_flags`].
+    pub(super) fn has(&self, flag: u32) -> bool {
+        self.open_flags & flag != 0
+    }
+
+    /// The flags it was opened with, or closed with by now.
+    pub(super) fn flags(&self) -> u32 {
+        self.flags.load(Relaxed)
+    }
+
+    /// The file is being closed, with these flags.
+    pub(super) fn closing(&self, flags: u32) {
+        self.flags.store(flags, Relaxed);
+    }
+
+    fn release<O: Operation<In = ReleaseIn>>(&self) {
+        let arguments = ReleaseIn {
+            fh: self.handle,
+            flags: self.flags(),
+            ..Default::default()
+        };
+        let request = Request::<O>::by(&self.connection, Caller::NOBODY, self.nodeid, &arguments);
+        if let Ok(request) = request {
+            // After an abort there is nobody to tell.
+            let _ = self
+                .connection
+                .submit(request.force().then(self.keep.clone()));
+        }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        match self.kind {
+            _ if !self.opened => {}
+            Kind::File => self.release::<op::Release>(),
+            Kind::Directory => self.release::<op::Releasedir>(),
+        }
+    }
+}
+
+/// Flags that say what open(2) is to do, and are forgotten afterwards.
+const OPEN_ONLY: u32 = flags::O_CREAT | flags::O_EXCL | flags::O_NOCTTY | flags::O_TRUNC;
+
+fn send_open(mount: &Mount, inode: &INode, kind: Kind, flags: u32) -> Result<OpenOut> {
+    let mut sent = flags & !(flags::O_CREAT | flags::O_EXCL | flags::O_NOCTTY);
+    if !mount.features().atomic_o_trunc {
+        sent &= !flags::O_TRUNC;
+    }
+    let arguments = OpenIn {
+        flags: sent,
+        ..Default::default()
+    };
+    let nodeid = inode.data().nodeid();
+    let connection = &mount.connection;
+    match kind {
+        Kind::File => mount
+            .call(Request::<op::Open>::new(connection, nodeid, &arguments)?)?
+            .out(),
+        Kind::Directory => mount
+            .call(Request::<op::Opendir>::new(connection, nodeid, &arguments)?)?
+            .out(),
+    }
+}
+
+/// The operations of open regular files.
+pub(super) struct RegularFile;
+
+#[vtable]
+impl FileOperations for RegularFile {
+    type FileSystem = Fuse;
+    type Ptr = Arc<OpenFile>;
+
+    fn open(inode: &INode, new: &NewFile<'_>) -> Result<Arc<OpenFile>> {
+        inode.data().check()?;
+        let file = OpenFile::open(inode, Kind::File, new.flags())?;
+        if file.has(open_flags::PASSTHROUGH) {
+            // The daemon was not offered that.
+            return Err(EIO);
+        }
+        new.allow_direct();
+        if file.has(open_flags::STREAM) {
+            new.make_stream();
+        } else if file.has(open_flags::NONSEEKABLE) {
+            new.make_nonseekable();
+        }
+        if new.flags() & flags::O_TRUNC != 0 && Mount::of(inode).features().atomic_o_trunc {
+            inode::truncated(inode);
+            inode.truncate_page_cache(0);
+        } else if !file.has(open_flags::KEEP_CACHE) {
+            inode.invalidate_page_cache();
+        }
+        Ok(file)
+    }
+
+    fn release(_inode: &INode, file: Arc<OpenFile>, flags: u32) {
+        file.closing(flags);
+    }
+
+    fn flush(inode: &INode, file: ArcBorrow<'_, OpenFile>, owner: LockOwner) -> Result {
+        let mount = Mount::of(inode);
+        inode.data().check()?;
+        if file.has(open_flags::NOFLUSH) || mount.lacks.flush.get() {
+            return Ok(());
+        }
+        let arguments = FlushIn {
+            fh: file.handle(),
+            lock_owner: mount.owner_id(owner),
+            ..Default::default()
+        };
+        let request = Request::<op::Flush>::by(
+            &mount.connection,
+            mount.connection.caller_or_overflow(),
+            inode.data().nodeid(),
+            &arguments,
+        )?;
+        match mount.call(request.force()) {
+            Err(err) if err == ENOSYS => {
+                mount.lacks.flush.set();
+                Ok(())
+            }
+            reply => reply.map(|_| ()),
+        }
+    }
+
+    fn read_iter(
+        inode: &INode,
+        file: ArcBorrow<'_, OpenFile>,
+        io: &mut Io<'_>,
+        iov: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        inode.data().check()?;
+        if file.has(open_flags::DIRECT_IO) || io.is_direct() {
+            read::direct(inode, &file, io, iov)
+        } else {
+            read::cached(inode, &file, io, iov)
+        }
+    }
+
+    fn write_iter(
+        inode: &INode,
+        _file: ArcBorrow<'_, OpenFile>,
+        _io: &mut Io<'_>,
+        _iov: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        inode.data().check()?;
+        // What WRITE gets of a daemon that does not have it: nothing here sends it yet.
+        Err(ENOSYS)
+    }
+
+    fn fsync(inode: &INode, _file: ArcBorrow<'_, OpenFile>) -> Result {
+        // Nothing was written that could have to be kept.
+        inode.data().check()
+    }
+
+    fn uses_page_cache(file: ArcBorrow<'_, OpenFile>) -> bool {
+        !file.has(open_flags::DIRECT_IO)
+    }
+
+    fn llseek(inode: &INode, file: ArcBorrow<'_, OpenFile>, seek: &Seek<'_>) -> Result<i64> {
+        if !seek.needs_size() {
+            return seek.by_inode();
+        }
+        let _contents = inode.lock_contents();
+        attr::update(inode, Some(&file), SIZE_STAT)?;
+        seek.by_inode()
+    }
+}

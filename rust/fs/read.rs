@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading files: through the page cache, whose folios travel in the requests that fill them, and
+//! past it.
+//!
+//! A reply that is shorter than what was asked for means that the file ends there; what is left of
+//! the folios is filled with zeroes, and the inode's size is set right unless it has changed since.
+
+use super::{
+    attr,
+    inode::{self, invalidate_atime},
+    mount::{Mount, Token},
+    open::{OpenFile, RegularFile},
+    INode, OwnedINode,
+};
+use crate::{
+    abi::ReadIn,
+    message::{op, Completion, Data, Reply, Request},
+    vfs::{
+        address_space::AddressSpaceOperations,
+        file::Io,
+        folio::{LockedFolio, Readahead},
+        inode_ops::SIZE_STAT,
+    },
+};
+use kernel::{
+    iov::IovIterDest,
+    prelude::*,
+    sync::{Arc, ArcBorrow},
+};
+
+/// Reads through the page cache.
+pub(super) fn cached(
+    inode: &INode,
+    file: &OpenFile,
+    io: &mut Io<'_>,
+    iov: &mut IovIterDest<'_>,
+) -> Result<usize> {
+    let end = io.position().saturating_add(iov.len() as u64);
+    // The page cache believes in the inode's size: it must be right where that matters.
+    if Mount::of(inode).features().auto_inval_data || end > inode.size() {
+        attr::update(inode, Some(file), SIZE_STAT)?;
+    }
+    io.read_cached(iov)
+}
+
+/// Reads past the page cache.
+pub(super) fn direct(
+    inode: &INode,
+    file: &OpenFile,
+    io: &mut Io<'_>,
+    iov: &mut IovIterDest<'_>,
+) -> Result<usize> {
+    let mut total = 0;
+    let result = loop {
+        let want = iov.len().min(Mount::of(inode).max_read());
+        if want == 0 {
+            break Ok(());
+        }
+        match direct_once(inode, file, io, iov, want) {
+            Ok(got) => {
+                io.advance(got);
+                total += got;
+                if got < want {
+                    break Ok(());
+                }
+            }
+            Err(err) => break Err(err),
+        }
+    };
+    invalidate_atime(inode);
+    match result {
+        Err(err) if total == 0 => Err(err),
+        _ => Ok(total),
+    }
+}
+
+/// One READ of up to `want` bytes at the position of `io`; returns how many came.
+fn direct_once(
+    inode: &INode,
+    file: &OpenFile,
+    io: &Io<'_>,
+    iov: &mut IovIterDest<'_>,
+    want: usize,
+) -> Result<usize> {
+    let mount = Mount::of(inode);
+    let arguments = arguments(file, io.position(), want);
+    let nodeid = inode.data().nodeid();
+    let request =
+        Request::<op::Read>::new(&mount.connection, nodeid, &arguments)?.reply_bytes(want)?;
+    let reply = mount.call(request)?;
+    let bytes = reply.bytes();
+    let copied = iov.copy_to_iter(bytes);
+    if copied < bytes.len() && copied == 0 {
+        return Err(EFAULT);
+    }
+    Ok(copied)
+}
+
+/// The arguments of a READ.
+fn arguments(file: &OpenFile, offset: u64, size: usize) -> ReadIn {
+    // The last byte that a file can have is none that can be read.
+    let last = (i64::MAX as u64).saturating_sub(offset);
+    ReadIn {
+        fh: file.handle(),
+        offset,
+        // CAST: At most the pages of a request.
+        size: (size as u64).min(last) as u32,
+        flags: file.flags(),
+        ..Default::default()
+    }
+}
+
+/// The page cache of regular files.
+pub(super) struct Pages;
+
+#[vtable]
+impl AddressSpaceOperations for Pages {
+    type File = RegularFile;
+
+    fn read_folio(inode: &INode, file: ArcBorrow<'_, OpenFile>, folio: LockedFolio) -> Result {
+        inode.data().check()?;
+        let mut folios = KVec::new();
+        folios.push(folio, GFP_KERNEL)?;
+        let read = Reading::new(inode, file.into(), folios)?;
+        // Who reads the folio finds out by itself that it is not up to date.
+        let _ = read.wait(inode);
+        Ok(())
+    }
+
+    fn readahead(inode: &INode, file: ArcBorrow<'_, OpenFile>, folios: Readahead<'_>) {
+        // Folios that are not read now are when somebody waits for them, who then gets the error.
+        let _ = readahead(inode, file, folios);
+    }
+}
+
+fn readahead(inode: &INode, file: ArcBorrow<'_, OpenFile>, mut folios: Readahead<'_>) -> Result {
+    inode.data().check()?;
+    let mount = Mount::of(inode);
+    let most = mount.max_read();
+    let mut next = None;
+    loop {
+        if next.is_none() && mount.connection.queue().is_congested() && folios.is_speculative() {
+            return Ok(());
+        }
+        let mut batch = KVec::new();
+        let mut size = 0;
+        while let Some(folio) = next.take().or_else(|| folios.next()) {
+            if size > 0 && size + folio.size() > most {
+                next = Some(folio);
+                break;
+            }
+            size += folio.size();
+            batch.push(folio, GFP_KERNEL)?;
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let read = Reading::new(inode, file.into(), batch)?;
+        if mount.features().async_read {
+            read.submit(inode)?;
+        } else {
+            read.wait(inode)?;
+        }
+    }
+}
+
+/// A READ into folios.
+struct Reading {
+    request: Request<op::Read>,
+    done: Done,
+}
+
+/// What is to be done when a READ into folios has ended.
+struct Done {
+    pos: u64,
+    /// How much was asked for, in bytes.
+    size: usize,
+    /// The version of the attributes when it was.
+    attr_version: u64,
+    // The file, whose end sends RELEASE, goes before the inode, and that before the token, which
+    // lets the superblock go.
+    _file: Arc<OpenFile>,
+    inode: OwnedINode,
+    _token: Token,
+}
+
+impl Reading {
+    /// A READ that fills `folios`, of which there is one or more, one after another in the file.
+    fn new(inode: &INode, file: Arc<OpenFile>, folios: KVec<LockedFolio>) -> Result<Self> {
+        let mount = Mount::of(inode);
+        let pos = folios.first().ok_or(EINVAL)?.pos();
+        let arguments = arguments(&file, pos, folios.iter().map(LockedFolio::size).sum());
+        let done = Done {
+            pos,
+            size: arguments.size as usize,
+            attr_version: mount.attr_version(),
+            _file: file,
+            inode: inode.grab().ok_or(ESTALE)?,
+            _token: mount.pending.token(),
+        };
+        let nodeid = inode.data().nodeid();
+        let request = Request::<op::Read>::new(&mount.connection, nodeid, &arguments)?;
+        Ok(Self {
+            request: request.reply_into(Data::Folios(folios)),
+            done,
+        })
+    }
+
+    /// Sends it and waits for the reply.
+    fn wait(self, inode: &INode) -> Result {
+        let reply = Mount::of(inode).call(self.request)?.into_reply();
+        self.done.ended(reply, &[], Ok(()));
+        Ok(())
+    }
+
+    /// Sends it; the folios are ended when the reply comes.
+    fn submit(self, inode: &INode) -> Result {
+        let done = Arc::new(self.done, GFP_KERNEL)?;
+        Mount::of(inode).connection.submit(self.request.then(done))
+    }
+}
+
+impl Completion for Done {
+    fn ended(&self, reply: Reply, _arguments: &[u8], outcome: Result) {
+        invalidate_atime(&self.inode);
+        let received = reply.received;
+        let Data::Folios(folios) = reply.data else {
+            return;
+        };
+        if outcome.is_err() {
+            // Dropping a folio ends it as one that could not be read.
+            return;
+        }
+        if received < self.size {
+            let end = self.pos.saturating_add(received as u64);
+            inode::shrink(&self.inode, end, self.attr_version);
+        }
+        let mut left = received;
+        for mut folio in folios {
+            let filled = left.min(folio.size());
+            left -= filled;
+            let zeroed = folio.zero_range(filled, folio.size() - filled);
+            folio.end_read(zeroed.is_ok());
+        }
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Symbolic links.
+
+use super::{
+    attr, inode::invalidate_atime, permission::refuse_setattr, superblock::Fuse, DEntry, INode,
+    Mount,
+};
+use crate::{
+    message::{op, Request},
+    vfs::{
+        inode_ops::{INodeOperations, Stat, StatRequest},
+        super_block::PAGE_SIZE,
+    },
+};
+use kernel::prelude::*;
+
+/// The operations of symbolic links.
+pub(super) struct Symlink;
+
+#[vtable]
+impl INodeOperations for Symlink {
+    type FileSystem = Fuse;
+
+    fn get_link(dentry: Option<&DEntry>, inode: &INode) -> Result<KVec<u8>> {
+        inode.data().check()?;
+        if dentry.is_none() {
+            return Err(ECHILD);
+        }
+        let mount = Mount::of(inode);
+        let nodeid = inode.data().nodeid();
+        let request = Request::<op::Readlink>::new(&mount.connection, nodeid, &())?
+            .reply_bytes(PAGE_SIZE - 1)?;
+        let reply = mount.call(request);
+        invalidate_atime(inode);
+        let mut link = KVec::new();
+        link.extend_from_slice(reply?.bytes(), GFP_KERNEL)?;
+        Ok(link)
+    }
+
+    fn getattr(inode: &INode, request: StatRequest<'_>, stat: &mut Stat) -> Result {
+        attr::getattr(inode, request, stat)
+    }
+
+    fn setattr(dentry: &DEntry) -> Result {
+        refuse_setattr(dentry)
+    }
+}
