@@ -27,6 +27,7 @@
 //! - [`answer`]: replies
 //! - [`lifecycle`]: the connection starts, devices come and go, all is aborted
 //! - [`snapshot`]: looking in
+//! - `invariants`: what holds whenever the lock is free, for tests
 //!
 //! This floor knows neither VFS nor device nor wire format: what a request carries is a type
 //! parameter. It stands on `sys/` alone, and is compiled for the host as well, where a test
@@ -40,6 +41,8 @@
 mod answer;
 mod background;
 mod caller;
+#[cfg(test)]
+mod invariants;
 mod lifecycle;
 mod reader;
 mod snapshot;

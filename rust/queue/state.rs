@@ -434,17 +434,16 @@ impl<C: Carried> State<C> {
         }
     }
 
-    /// Takes a request back that no daemon has seen; none when one may have.
+    /// Takes a request back, for a caller, that no daemon has seen; none when one may have.
     pub(super) fn withdraw(&mut self, index: Index) -> Option<Box<C>> {
         let slot = self.slots.at(index);
         match slot.place {
-            Place::Gate | Place::Background | Place::Pending | Place::Handed => {}
+            Place::Gate | Place::Pending | Place::Handed => {}
             _ => return None,
         }
         slot.caller = None;
         let request = slot.request.take();
         self.unhand(index);
-        self.discount(index);
         self.vacate(index);
         request
     }
@@ -483,17 +482,17 @@ impl<'q, C: Carried> Locked<'q, C> {
     /// the lock.
     pub(super) fn end(mut self, index: Index, request: Box<C>, outcome: Result) {
         self.uninterrupt(index);
+        self.move_to(index, Place::Ended);
+        // Not before, for another may become active in its place.
         self.discount(index);
         let slot = self.slots.at(index);
         let caller = slot.caller.take();
         if caller.is_some() {
             slot.request = Some(request);
             slot.outcome = outcome;
-            self.move_to(index, Place::Ended);
             self.wake(caller);
         } else {
             let abandoned = slot.abandoned;
-            self.move_to(index, Place::Ended);
             let queue = self.queue;
             drop(self);
             C::ended(request, queue, outcome, abandoned);
@@ -525,6 +524,10 @@ impl<C: Carried> DerefMut for Locked<'_, C> {
 
 impl<C: Carried> Drop for Locked<'_, C> {
     fn drop(&mut self) {
+        #[cfg(test)]
+        if !sys::unwinding() {
+            self.check();
+        }
         let wakes = core::mem::take(&mut self.wakes);
         self.guard = None;
         if let Some(thread) = wakes.thread {

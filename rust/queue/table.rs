@@ -17,8 +17,8 @@ pub(super) type Index = u32;
 const NONE: Index = Index::MAX;
 
 /// Slots a chunk. A chunk of requests stays below two pages, the most that an allocation may
-/// span that must not fail.
-const CHUNK: usize = 32;
+/// span that must not fail. Tests on the host see tables grow sooner.
+const CHUNK: usize = if cfg!(test) { 2 } else { 32 };
 
 /// A table has fewer slots than this: the slot's index has to fit into a `unique`, and the last
 /// number is not for slots.
@@ -112,6 +112,12 @@ impl<T: Linked<0>> Table<T> {
     /// How many slots are in use.
     pub(super) fn used(&self) -> usize {
         self.used
+    }
+
+    /// Shows the list of free slots.
+    #[cfg(test)]
+    pub(super) fn free_slots<R>(&mut self, show: impl Fn(&List<0>, &mut Slots<T>) -> R) -> R {
+        show(&self.free, &mut self.slots)
     }
 
     pub(super) fn size(&self) -> Size {
@@ -217,6 +223,21 @@ impl<const KIND: usize> List<KIND> {
     ) -> Option<Index> {
         let next = Self::links(slots, index).next;
         (next != NONE).then_some(next)
+    }
+
+    #[cfg(test)]
+    pub(super) fn before<T: Linked<KIND>>(
+        &self,
+        slots: &mut Slots<T>,
+        index: Index,
+    ) -> Option<Index> {
+        let prev = Self::links(slots, index).prev;
+        (prev != NONE).then_some(prev)
+    }
+
+    #[cfg(test)]
+    pub(super) fn back(&self) -> Option<Index> {
+        (self.tail != NONE).then_some(self.tail)
     }
 
     fn links<T: Linked<KIND>>(slots: &mut Slots<T>, index: Index) -> &mut Links {
