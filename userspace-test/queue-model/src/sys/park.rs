@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sleeping until somebody else says so.
+
+use super::Task;
+
+/// A thread that can be woken.
+pub(crate) struct Thread(Task);
+
+impl Thread {
+    /// The thread that calls.
+    pub(crate) fn current() -> Self {
+        Thread(Task::current())
+    }
+
+    /// Wakes the thread if it sleeps, for whatever reason.
+    pub(crate) fn unpark(self) {
+        self.0.wake();
+    }
+}
+
+/// What ends a sleep besides being woken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// Any signal.
+    Interruptible,
+    /// A fatal signal.
+    Killable,
+    /// Nothing.
+    Uninterruptible,
+}
+
+/// Sleeps until `ready` gives something; nothing when a signal came first. In the order of the
+/// module's own: `ready` is asked before the first sleep and after each waking, also when a signal
+/// has come.
+pub(crate) fn park<R>(sleep: Sleep, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
+    let task = Task::current();
+    task.assert_may_sleep();
+    loop {
+        task.set_out_to_sleep();
+        let got = ready();
+        if got.is_some() || task.signal_pending(sleep) {
+            return got;
+        }
+        task.sleep(sleep);
+    }
+}
