@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Those who use the file system while a test plays its daemon: threads and processes.
+
+use nix::{
+    sys::{
+        signal::{kill, Signal},
+        wait::{waitpid, WaitPidFlag, WaitStatus},
+    },
+    unistd::{fork, ForkResult, Pid},
+};
+use std::{
+    process::exit,
+    sync::mpsc::{channel, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long anything in a test may take before it counts as hung.
+pub const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A thread that does something which may have to wait for the daemon.
+pub struct Caller<T>(Receiver<T>);
+
+/// Starts a thread.
+pub fn call<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> Caller<T> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        // The test may have ended by now.
+        let _ = sender.send(action());
+    });
+    Caller(receiver)
+}
+
+impl<T> Caller<T> {
+    /// What came out of it. Fails the test when it does not come.
+    #[track_caller]
+    pub fn result(&self) -> T {
+        match self.0.recv_timeout(PATIENCE) {
+            Ok(value) => value,
+            Err(RecvTimeoutError::Timeout) => panic!("the caller does not come back"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the caller died"),
+        }
+    }
+
+    /// Whether it is still at it, after `pause`.
+    pub fn still_waits(&self, pause: Duration) -> bool {
+        matches!(self.0.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
+    }
+}
+
+/// A process that does something, and says how it went by its exit status.
+pub struct Process(Pid);
+
+/// Starts a process. It ends with what `action` gives, a number below 256: most often an errno, or
+/// 0. To be called while this process has one thread.
+#[allow(unsafe_code)]
+pub fn process(action: impl FnOnce() -> i32) -> Process {
+    // SAFETY: This process has one thread, as the tests that start processes do it first: the
+    // child finds no lock taken that nobody is there to release.
+    match unsafe { fork() } {
+        Ok(ForkResult::Child) => exit(action()),
+        Ok(ForkResult::Parent { child }) => Process(child),
+        Err(error) => panic!("cannot fork: {error}"),
+    }
+}
+
+impl Process {
+    /// Its process ID.
+    pub fn pid(&self) -> Pid {
+        self.0
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill(self.0, signal).expect("kill");
+    }
+
+    /// How it ended, if it does so within `limit`.
+    pub fn ended_within(&self, limit: Duration) -> Option<WaitStatus> {
+        let end = Instant::now() + limit;
+        loop {
+            match waitpid(self.0, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => {}
+                Ok(status) => return Some(status),
+                Err(error) => panic!("waitpid: {error}"),
+            }
+            if Instant::now() >= end {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Its exit status. Fails the test when it does not end, or not by itself.
+    #[track_caller]
+    pub fn code(&self) -> i32 {
+        match self.ended_within(PATIENCE) {
+            Some(WaitStatus::Exited(_, code)) => code,
+            Some(other) => panic!("the process ended otherwise: {other:?}"),
+            None => panic!("the process does not end"),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended, most often.
+        let _ = kill(self.0, Signal::SIGKILL);
+    }
+}
+
+/// Tries until `condition` holds. Fails the test when it does not come to that.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "never happened: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! System calls that no library has in the form that tests need: exactly one call, and nothing
+//! beside it that would make requests of its own.
+
+#![allow(unsafe_code)]
+
+use nix::sys::stat::FileStat;
+use std::{
+    ffi::{CString, OsString},
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
+    path::Path,
+};
+
+fn check(result: libc::c_long) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+fn c_string(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// `stat(2)`, which asks for the basic attributes only. (The standard library asks for the time
+/// of birth too, and with that for a `STATX` request.)
+pub fn stat(path: &Path) -> io::Result<FileStat> {
+    Ok(nix::sys::stat::stat(path)?)
+}
+
+/// `lstat(2)`.
+pub fn lstat(path: &Path) -> io::Result<FileStat> {
+    Ok(nix::sys::stat::lstat(path)?)
+}
+
+/// `fstat(2)`.
+pub fn fstat(file: &File) -> io::Result<FileStat> {
+    Ok(nix::sys::stat::fstat(file)?)
+}
+
+/// `open(2)` for reading, and nothing else.
+pub fn open(path: &Path) -> io::Result<File> {
+    open_with(path, libc::O_RDONLY)
+}
+
+/// `open(2)`.
+pub fn open_with(path: &Path, flags: i32) -> io::Result<File> {
+    let path = c_string(path)?;
+    // SAFETY: The path is a C string.
+    let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o644) };
+    check(fd.into())?;
+    // SAFETY: This descriptor has just been made, for us.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// All that there is from here on, by reads of `piece` bytes.
+pub fn read_all(file: &mut File, piece: usize) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut bytes = vec![0; piece];
+    loop {
+        match file.read(&mut bytes)? {
+            0 => return Ok(all),
+            len => all.extend_from_slice(&bytes[..len]),
+        }
+    }
+}
+
+/// What is in the file at `path`.
+pub fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    read_all(&mut open(path)?, 64 * 1024)
+}
+
+/// `access(2)`.
+pub fn access(path: &Path, mode: i32) -> io::Result<()> {
+    let path = c_string(path)?;
+    // SAFETY: The path is a C string.
+    check(unsafe { libc::access(path.as_ptr(), mode) }.into()).map(drop)
+}
+
+/// `readlink(2)`.
+pub fn readlink(path: &Path) -> io::Result<OsString> {
+    let path = c_string(path)?;
+    let mut bytes = vec![0u8; 8192];
+    // SAFETY: The path is a C string, and `bytes` has that many bytes.
+    let len = unsafe { libc::readlink(path.as_ptr(), bytes.as_mut_ptr().cast(), bytes.len()) };
+    bytes.truncate(check(len as libc::c_long)?);
+    Ok(OsString::from_vec(bytes))
+}
+
+/// A directory entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The inode number.
+    pub ino: u64,
+    /// Where reading goes on after it.
+    pub off: i64,
+    /// A `DT_…` value.
+    pub kind: u8,
+    /// Its name.
+    pub name: OsString,
+}
+
+/// One `getdents64(2)` with room for `size` bytes.
+pub fn getdents(dir: &File, size: usize) -> io::Result<Vec<Entry>> {
+    let mut bytes = vec![0u8; size];
+    // SAFETY: `bytes` has that many bytes.
+    let len = check(unsafe {
+        libc::syscall(
+            libc::SYS_getdents64,
+            dir.as_raw_fd(),
+            bytes.as_mut_ptr(),
+            bytes.len(),
+        )
+    })?;
+    let mut rest = &bytes[..len];
+    let mut entries = Vec::new();
+    // Each: inode number, offset, length of the record, type, name and a zero byte.
+    while let Some(head) = rest.first_chunk::<19>() {
+        let record = usize::from(u16::from_ne_bytes([head[16], head[17]]));
+        let name = rest[19..record].split(|&byte| byte == 0).next();
+        entries.push(Entry {
+            ino: u64::from_ne_bytes(head[..8].try_into().expect("8 bytes")),
+            off: i64::from_ne_bytes(head[8..16].try_into().expect("8 bytes")),
+            kind: head[18],
+            name: OsString::from_vec(name.unwrap_or_default().to_vec()),
+        });
+        rest = &rest[record..];
+    }
+    Ok(entries)
+}
+
+/// All entries of the directory at `path`.
+pub fn list(path: &Path) -> io::Result<Vec<Entry>> {
+    let dir = open_with(path, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    let mut all = Vec::new();
+    loop {
+        let entries = getdents(&dir, 32 * 1024)?;
+        if entries.is_empty() {
+            return Ok(all);
+        }
+        all.extend(entries);
+    }
+}
+
+/// `lseek(2)`.
+pub fn lseek(fd: BorrowedFd<'_>, offset: i64, whence: i32) -> io::Result<usize> {
+    // SAFETY: Has no pointers.
+    check(unsafe { libc::lseek(fd.as_raw_fd(), offset, whence) } as libc::c_long)
+}
+
+/// `ioctl(2)` with a pointer to `arg`.
+pub fn ioctl(fd: BorrowedFd<'_>, command: u32, arg: &mut u64) -> io::Result<usize> {
+    // SAFETY: The commands that tests use read and write 8 bytes at most.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), command.into(), arg as *mut u64) };
+    check(result.into())
+}
+
+/// `read(2)` into memory that is not there.
+pub fn read_to_nowhere(fd: BorrowedFd<'_>, len: usize) -> io::Result<usize> {
+    // SAFETY: Nothing is mapped at this address, and the kernel checks.
+    check(unsafe { libc::syscall(libc::SYS_read, fd.as_raw_fd(), NOWHERE, len) })
+}
+
+/// `write(2)` from memory that is not there.
+pub fn write_from_nowhere(fd: BorrowedFd<'_>, len: usize) -> io::Result<usize> {
+    // SAFETY: Nothing is mapped at this address, and the kernel checks.
+    check(unsafe { libc::syscall(libc::SYS_write, fd.as_raw_fd(), NOWHERE, len) })
+}
+
+/// `writev(2)` of `bytes`, and of `len` bytes that are not there.
+pub fn writev_into_nowhere(fd: BorrowedFd<'_>, bytes: &[u8], len: usize) -> io::Result<usize> {
+    let parts = [
+        libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        },
+        libc::iovec {
+            iov_base: std::ptr::without_provenance_mut(NOWHERE),
+            iov_len: len,
+        },
+    ];
+    // SAFETY: The first part is memory that is there; nothing is mapped where the second is, and
+    // the kernel checks.
+    let written = unsafe { libc::writev(fd.as_raw_fd(), parts.as_ptr(), 2) };
+    check(written as libc::c_long)
+}
+
+/// The first page: never mapped.
+const NOWHERE: usize = 8;
+
+/// Opens the file system that is mounted on `path`, to be changed (`fspick(2)`).
+pub fn fspick(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_string(path)?;
+    // SAFETY: The path is a C string.
+    let fd = check(unsafe { libc::syscall(libc::SYS_fspick, libc::AT_FDCWD, path.as_ptr(), 1) })?;
+    // SAFETY: This descriptor has just been made, for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Opens a file system type, to be mounted (`fsopen(2)`).
+pub fn fsopen(fs_type: &str) -> io::Result<OwnedFd> {
+    let fs_type = CString::new(fs_type)?;
+    // SAFETY: The type is a C string.
+    let fd = check(unsafe { libc::syscall(libc::SYS_fsopen, fs_type.as_ptr(), 1) })?;
+    // SAFETY: This descriptor has just been made, for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Sets an option with a value, or without one, of what [`fspick`] or [`fsopen`] opened.
+pub fn fsconfig_set(context: &OwnedFd, key: &str, value: Option<&str>) -> io::Result<()> {
+    const SET_FLAG: u32 = 0;
+    const SET_STRING: u32 = 1;
+    let key = CString::new(key)?;
+    let value = value.map(CString::new).transpose()?;
+    let (command, value) = match &value {
+        None => (SET_FLAG, std::ptr::null()),
+        Some(value) => (SET_STRING, value.as_ptr()),
+    };
+    let fd = context.as_raw_fd();
+    // SAFETY: Key and value are C strings, or there is no value.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, fd, command, key.as_ptr(), value, 0) })
+        .map(drop)
+}
+
+/// Sets an option to an open file, of what [`fsopen`] opened.
+pub fn fsconfig_set_fd(context: &OwnedFd, key: &str, value: BorrowedFd<'_>) -> io::Result<()> {
+    const SET_FD: u32 = 5;
+    let key = CString::new(key)?;
+    let nothing = std::ptr::null::<u8>();
+    let (fd, value) = (context.as_raw_fd(), value.as_raw_fd());
+    // SAFETY: The key is a C string.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, fd, SET_FD, key.as_ptr(), nothing, value) })
+        .map(drop)
+}
+
+/// Makes the superblock of what [`fsopen`] opened.
+pub fn fsconfig_create(context: &OwnedFd) -> io::Result<()> {
+    const CREATE: u32 = 6;
+    let nothing = std::ptr::null::<u8>();
+    let fd = context.as_raw_fd();
+    // SAFETY: There are no strings to be read.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, fd, CREATE, nothing, nothing, 0) }).map(drop)
+}
+
+/// Mounts what [`fsopen`] opened and [`fsconfig_create`] made on `path`.
+pub fn mount_context(context: &OwnedFd, path: &Path) -> io::Result<()> {
+    let path = c_string(path)?;
+    // SAFETY: Has no pointers.
+    let tree =
+        check(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, 0) })? as i32;
+    // SAFETY: This descriptor has just been made, for us.
+    let tree = unsafe { OwnedFd::from_raw_fd(tree) };
+    const EMPTY_PATH: u32 = 4;
+    // SAFETY: Both paths are C strings.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            EMPTY_PATH,
+        )
+    })
+    .map(drop)
+}
+
+/// `statx(2)`.
+pub fn statx(path: &Path, flags: i32, mask: u32) -> io::Result<libc::statx> {
+    let path = c_string(path)?;
+    let mut out = std::mem::MaybeUninit::zeroed();
+    // SAFETY: The path is a C string, and `out` has room for the structure.
+    check(
+        unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, out.as_mut_ptr()) }.into(),
+    )?;
+    // SAFETY: The kernel filled it in, and zeroes are valid for all of its fields.
+    Ok(unsafe { out.assume_init() })
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tests, by what they are about.
+
+use crate::runner::{Test, LIMIT};
+use std::time::Duration;
+
+mod abort;
+mod attr;
+mod control;
+mod cred;
+mod device;
+mod dir;
+mod forget;
+mod init;
+mod interrupt;
+mod lookup;
+mod module;
+mod mount;
+mod open;
+mod programs;
+mod queues;
+mod read;
+mod reply;
+mod statfs;
+mod symlink;
+
+/// The tests of one file. Those that take long have their limit, in seconds, after `=>`.
+macro_rules! tests {
+    ($($name:ident $(=> $limit:literal)?),* $(,)?) => {
+        /// The tests in this file.
+        pub fn tests() -> Vec<crate::runner::Test> {
+            let file = module_path!().rsplit("::").next().unwrap_or_default();
+            vec![$(crate::tests::test(file, stringify!($name), $name, None$(.or(Some($limit)))?)),*]
+        }
+    };
+}
+use tests;
+
+fn test(file: &str, name: &str, run: fn(&crate::env::Env), limit: Option<u64>) -> Test {
+    Test {
+        name: format!("{file}::{name}"),
+        run,
+        limit: limit.map_or(LIMIT, Duration::from_secs),
+    }
+}
+
+/// All tests.
+pub fn all() -> Vec<Test> {
+    [
+        init::tests(),
+        mount::tests(),
+        device::tests(),
+        reply::tests(),
+        lookup::tests(),
+        attr::tests(),
+        cred::tests(),
+        dir::tests(),
+        open::tests(),
+        read::tests(),
+        symlink::tests(),
+        statfs::tests(),
+        forget::tests(),
+        queues::tests(),
+        interrupt::tests(),
+        abort::tests(),
+        control::tests(),
+        programs::tests(),
+        module::tests(),
+    ]
+    .concat()
+}

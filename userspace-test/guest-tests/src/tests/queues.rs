@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The queues: order, and what may wait for what.
+
+use crate::{
+    caller::{call, eventually, Caller},
+    env::Env,
+    fs::{Fs, Req},
+    model::{Model, FILE},
+    sys, system,
+    tests::tests,
+};
+use nix::fcntl::{posix_fadvise, PosixFadviseAdvice};
+use rawfuse::{
+    abi::{self, init_flags, Opcode},
+    Errno, InitConfig,
+};
+use std::{fs::File, io, os::fd::AsFd, time::Duration};
+
+tests![
+    requests_come_in_order,
+    waiting_counts_all_that_has_not_ended,
+    background_is_limited,
+    a_burst_of_reads_does_not_block_others,
+    limit_can_be_raised_while_waiting,
+    release_waits_for_its_reply_in_background,
+    one_lookup_of_a_directory_at_a_time,
+    parallel_lookups_with_the_flag,
+];
+
+const SHORT: Duration = Duration::from_millis(150);
+
+fn waiting(env: &Env, fs: &Fs) -> u32 {
+    let file = fs.control(env).join("waiting");
+    std::fs::read_to_string(file)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+fn requests_come_in_order(env: &Env) {
+    let fs = Fs::new(env);
+    let mut callers = Vec::new();
+    for number in 1..=20 {
+        let path = fs.dir.clone();
+        callers.push(call(move || {
+            // Told apart by what access asks for, and how often it is asked.
+            sys::access(
+                &path,
+                if number % 2 == 0 {
+                    libc::R_OK
+                } else {
+                    libc::W_OK
+                },
+            )
+        }));
+        eventually("the request is queued", || waiting(env, &fs) == number);
+    }
+    let mut uniques = Vec::new();
+    for number in 1..=20 {
+        let access = fs.expect(Opcode::Access);
+        let arg: abi::AccessIn = access.arg();
+        assert_eq!(
+            arg.mask,
+            if number % 2 == 0 { 4 } else { 2 },
+            "number {number}"
+        );
+        uniques.push(access.unique());
+        fs.reply_bytes(&access, &[]);
+    }
+    for caller in &callers {
+        caller.result().unwrap();
+    }
+}
+
+fn waiting_counts_all_that_has_not_ended(env: &Env) {
+    let fs = Fs::new(env);
+    assert_eq!(waiting(env, &fs), 0);
+    let callers: Vec<Caller<_>> = (0..3)
+        .map(|_| {
+            let dir = fs.dir.clone();
+            call(move || sys::stat(&dir).map(drop))
+        })
+        .collect();
+    eventually("3 requests wait", || waiting(env, &fs) == 3);
+    let first = fs.expect(Opcode::Getattr);
+    let second = fs.expect(Opcode::Getattr);
+    // Having been read changes nothing.
+    assert_eq!(waiting(env, &fs), 3);
+    fs.reply_error(&first, Errno::EIO);
+    eventually("2 requests wait", || waiting(env, &fs) == 2);
+    fs.reply_error(&second, Errno::EIO);
+    let third = fs.expect(Opcode::Getattr);
+    fs.reply_error(&third, Errno::EIO);
+    for caller in &callers {
+        system::assert_errno(caller.result(), Errno::EIO);
+    }
+    assert_eq!(waiting(env, &fs), 0);
+}
+
+/// A large file that is open, and a process that makes the kernel read it ahead.
+struct Readahead {
+    fs: Fs,
+    caller: Caller<io::Result<()>>,
+    _file: File,
+}
+
+const SIZE: usize = 8 << 20;
+
+impl Readahead {
+    fn new(env: &Env) -> Self {
+        let config = InitConfig {
+            flags: init_flags::ASYNC_READ,
+            ..Default::default()
+        };
+        let fs = Fs::with(env, |options| options, &config);
+        let path = fs.path("x");
+        let opener = call(move || sys::open(&path));
+        let lookup = fs.expect(Opcode::Lookup);
+        let mut entry = Model::cached().entry(FILE);
+        entry.attr.size = SIZE as u64;
+        fs.reply(&lookup, &entry);
+        let open = fs.expect(Opcode::Open);
+        fs.reply(&open, &abi::OpenOut::default());
+        let file = opener.result().expect("open");
+        let other = file.try_clone().unwrap();
+        let caller = call(move || {
+            let will_need = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
+            Ok(posix_fadvise(other.as_fd(), 0, SIZE as i64, will_need)?)
+        });
+        Self {
+            fs,
+            caller,
+            _file: file,
+        }
+    }
+
+    /// All `READ`s that the daemon is given without answering any.
+    #[track_caller]
+    fn given(&self) -> Vec<Req> {
+        let mut all = Vec::new();
+        while self.fs.channel.wait_readable(SHORT).unwrap() {
+            all.push(self.fs.expect(Opcode::Read));
+        }
+        all
+    }
+
+    fn answer(&self, read: &Req) {
+        let arg: abi::ReadIn = read.arg();
+        self.fs.reply_bytes(read, &vec![b'x'; arg.size as usize]);
+    }
+
+    /// Answers until all has been read.
+    #[track_caller]
+    fn finish(self) {
+        while self.caller.still_waits(Duration::from_millis(5))
+            || self.fs.channel.wait_readable(SHORT).unwrap()
+        {
+            while self.fs.channel.wait_readable(Duration::ZERO).unwrap() {
+                let read = self.fs.expect(Opcode::Read);
+                self.answer(&read);
+            }
+        }
+    }
+}
+
+fn background_is_limited(env: &Env) {
+    let readahead = Readahead::new(env);
+    let given = readahead.given();
+    // 12 of at most 128 KiB each.
+    assert_eq!(given.len(), 12);
+    assert!(given
+        .iter()
+        .all(|read| read.arg::<abi::ReadIn>().size <= 131072));
+    // One comes for each that is answered.
+    for read in &given[..3] {
+        readahead.answer(read);
+        let next = readahead.given();
+        assert_eq!(next.len(), 1);
+        readahead.answer(&next[0]);
+        assert_eq!(
+            readahead
+                .given()
+                .iter()
+                .map(|read| readahead.answer(read))
+                .count(),
+            1
+        );
+    }
+    for read in &given[3..] {
+        readahead.answer(read);
+    }
+    readahead.finish();
+}
+
+fn a_burst_of_reads_does_not_block_others(env: &Env) {
+    let readahead = Readahead::new(env);
+    let given = readahead.given();
+    assert_eq!(given.len(), 12);
+    for _ in 0..3 {
+        let dir = readahead.fs.dir.clone();
+        let caller = call(move || sys::stat(&dir).map(drop));
+        let getattr = readahead.fs.expect(Opcode::Getattr);
+        readahead.fs.reply_error(&getattr, Errno::EDOM);
+        system::assert_errno(caller.result(), Errno::EDOM);
+    }
+    for read in &given {
+        readahead.answer(read);
+    }
+    readahead.finish();
+}
+
+fn limit_can_be_raised_while_waiting(env: &Env) {
+    let readahead = Readahead::new(env);
+    let given = readahead.given();
+    assert_eq!(given.len(), 12);
+    std::fs::write(readahead.fs.control(env).join("max_background"), "20").unwrap();
+    // The new limit counts from the next one that ends on.
+    readahead.answer(&given[0]);
+    let more = readahead.given();
+    assert!((1..=9).contains(&more.len()), "{}", more.len());
+    for read in given[1..].iter().chain(&more) {
+        readahead.answer(read);
+    }
+    readahead.finish();
+}
+
+fn release_waits_for_its_reply_in_background(env: &Env) {
+    let fs = Fs::new(env);
+    let path = fs.path("x");
+    let caller = call(move || sys::open(&path).map(drop));
+    let mut model = Model::cached();
+    let lookup = fs.expect(Opcode::Lookup);
+    fs.reply(&lookup, &model.entry(FILE));
+    let open = fs.expect(Opcode::Open);
+    fs.reply(&open, &abi::OpenOut::default());
+    let flush = fs.expect(Opcode::Flush);
+    fs.reply_bytes(&flush, &[]);
+    caller.result().unwrap();
+    let release = fs.expect(Opcode::Release);
+    assert_eq!(waiting(env, &fs), 1);
+    fs.reply_bytes(&release, &[]);
+    eventually("none waits", || waiting(env, &fs) == 0);
+}
+
+fn lookups(env: &Env, flags: u64) -> (Fs, Vec<Caller<io::Result<()>>>) {
+    let fs = Fs::with_flags(env, flags);
+    let callers = (0..5)
+        .map(|number| {
+            let path = fs.path(&number.to_string());
+            call(move || sys::stat(&path).map(drop))
+        })
+        .collect();
+    (fs, callers)
+}
+
+fn one_lookup_of_a_directory_at_a_time(env: &Env) {
+    let (fs, callers) = lookups(env, 0);
+    for _ in 0..5 {
+        let lookup = fs.expect(Opcode::Lookup);
+        fs.expect_silence(SHORT);
+        fs.reply_error(&lookup, Errno::ENOENT);
+    }
+    for caller in &callers {
+        system::assert_errno(caller.result(), Errno::ENOENT);
+    }
+}
+
+fn parallel_lookups_with_the_flag(env: &Env) {
+    let (fs, callers) = lookups(env, init_flags::PARALLEL_DIROPS);
+    let all: Vec<_> = (0..5).map(|_| fs.expect(Opcode::Lookup)).collect();
+    for lookup in &all {
+        fs.reply_error(lookup, Errno::ENOENT);
+    }
+    for caller in &callers {
+        system::assert_errno(caller.result(), Errno::ENOENT);
+    }
+}
