@@ -5,7 +5,7 @@
 //! - [`options`]: the parameters of a mount, and who may mount
 //! - [`superblock`]: a mounted file system, from mount(2) to umount(2)
 //! - [`mount`]: what the other files need of it: the connection, what was agreed on, counters
-//! - [`init`]: INIT, in which daemon and kernel agree
+//! - [`mod@init`]: INIT, in which daemon and kernel agree
 //! - [`inode`]: inodes, their attributes and how long these hold, and forgetting them
 //! - [`lookup`]: names in directories, and how long these hold
 //! - [`attr`]: stat(2)

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     abi::{open_flags, FlushIn, OpenIn, OpenOut, ReleaseIn},
-    message::{op, Caller, Completion, Connection, Operation, Reply, Request},
+    message::{op, Caller, Completion, Operation, Reply, Request},
     vfs::{
         file::{FileOperations, Io, LockOwner, NewFile, Seek},
         inode_ops::SIZE_STAT,
@@ -30,8 +30,6 @@ use kernel::{
 /// An open file or directory. The daemon is told when the last reference goes: that of the file, or
 /// that of a READ which is still under way.
 pub(super) struct OpenFile {
-    connection: Arc<Connection>,
-    nodeid: u64,
     /// The daemon's number for it.
     handle: u64,
     /// What the daemon said of it: some of [`open_flags`].
@@ -55,7 +53,7 @@ pub(super) enum Kind {
 /// Keeps the inode until RELEASE has been answered, so that no FORGET overtakes it.
 struct Keep {
     // Goes before the token, which lets the superblock go.
-    _inode: OwnedINode,
+    inode: OwnedINode,
     _token: Token,
 }
 
@@ -73,7 +71,7 @@ impl OpenFile {
         let mount = Mount::of(inode);
         let keep = Arc::new(
             Keep {
-                _inode: inode.grab().ok_or(ESTALE)?,
+                inode: inode.grab().ok_or(ESTALE)?,
                 _token: mount.pending.token(),
             },
             GFP_KERNEL,
@@ -81,8 +79,6 @@ impl OpenFile {
         // All memory comes first, so that what the daemon has opened can be closed.
         let mut file = UniqueArc::new(
             Self {
-                connection: mount.connection.clone(),
-                nodeid: inode.data().nodeid(),
                 handle: 0,
                 open_flags: open_flags::KEEP_CACHE,
                 flags: Atomic::new(flags & !OPEN_ONLY),
@@ -113,6 +109,11 @@ impl OpenFile {
         Ok(file.into())
     }
 
+    /// The inode that it is open on.
+    pub(super) fn inode(&self) -> &INode {
+        &self.keep.inode
+    }
+
     /// The daemon's number for it.
     pub(super) fn handle(&self) -> u64 {
         self.handle
@@ -139,12 +140,14 @@ impl OpenFile {
             flags: self.flags(),
             ..Default::default()
         };
-        let request = Request::<O>::by(&self.connection, Caller::NOBODY, self.nodeid, &arguments);
+        let inode = self.inode();
+        let connection = &Mount::of(inode).connection;
+        let nodeid = inode.data().nodeid();
+        // The arguments fit inside the request, so this takes no memory.
+        let request = Request::<O>::by(connection, Caller::NOBODY, nodeid, &arguments);
         if let Ok(request) = request {
             // After an abort there is nobody to tell.
-            let _ = self
-                .connection
-                .submit(request.force().then(self.keep.clone()));
+            let _ = connection.submit(request.force().then(self.keep.clone()));
         }
     }
 }

@@ -9,9 +9,9 @@
 use super::{
     attr,
     inode::{self, invalidate_atime},
-    mount::{Mount, Token},
+    mount::Mount,
     open::{OpenFile, RegularFile},
-    INode, OwnedINode,
+    INode,
 };
 use crate::{
     abi::ReadIn,
@@ -122,9 +122,10 @@ impl AddressSpaceOperations for Pages {
         inode.data().check()?;
         let mut folios = KVec::new();
         folios.push(folio, GFP_KERNEL)?;
-        let read = Reading::new(inode, file.into(), folios)?;
+        let mount = Mount::of(inode);
+        let read = Reading::new(mount, file.into(), folios)?;
         // Who reads the folio finds out by itself that it is not up to date.
-        let _ = read.wait(inode);
+        let _ = read.wait(mount);
         Ok(())
     }
 
@@ -156,11 +157,11 @@ fn readahead(inode: &INode, file: ArcBorrow<'_, OpenFile>, mut folios: Readahead
         if batch.is_empty() {
             return Ok(());
         }
-        let read = Reading::new(inode, file.into(), batch)?;
+        let read = Reading::new(mount, file.into(), batch)?;
         if mount.features().async_read {
-            read.submit(inode)?;
+            read.submit(mount)?;
         } else {
-            read.wait(inode)?;
+            read.wait(mount)?;
         }
     }
 }
@@ -178,28 +179,22 @@ struct Done {
     size: usize,
     /// The version of the attributes when it was.
     attr_version: u64,
-    // The file, whose end sends RELEASE, goes before the inode, and that before the token, which
-    // lets the superblock go.
-    _file: Arc<OpenFile>,
-    inode: OwnedINode,
-    _token: Token,
+    /// Keeps the inode, and RELEASE from overtaking this.
+    file: Arc<OpenFile>,
 }
 
 impl Reading {
     /// A READ that fills `folios`, of which there is one or more, one after another in the file.
-    fn new(inode: &INode, file: Arc<OpenFile>, folios: KVec<LockedFolio>) -> Result<Self> {
-        let mount = Mount::of(inode);
+    fn new(mount: &Mount, file: Arc<OpenFile>, folios: KVec<LockedFolio>) -> Result<Self> {
         let pos = folios.first().ok_or(EINVAL)?.pos();
         let arguments = arguments(&file, pos, folios.iter().map(LockedFolio::size).sum());
         let done = Done {
             pos,
             size: arguments.size as usize,
             attr_version: mount.attr_version(),
-            _file: file,
-            inode: inode.grab().ok_or(ESTALE)?,
-            _token: mount.pending.token(),
+            file,
         };
-        let nodeid = inode.data().nodeid();
+        let nodeid = done.file.inode().data().nodeid();
         let request = Request::<op::Read>::new(&mount.connection, nodeid, &arguments)?;
         Ok(Self {
             request: request.reply_into(Data::Folios(folios)),
@@ -208,22 +203,23 @@ impl Reading {
     }
 
     /// Sends it and waits for the reply.
-    fn wait(self, inode: &INode) -> Result {
-        let reply = Mount::of(inode).call(self.request)?.into_reply();
+    fn wait(self, mount: &Mount) -> Result {
+        let reply = mount.call(self.request)?.into_reply();
         self.done.ended(reply, &[], Ok(()));
         Ok(())
     }
 
     /// Sends it; the folios are ended when the reply comes.
-    fn submit(self, inode: &INode) -> Result {
+    fn submit(self, mount: &Mount) -> Result {
         let done = Arc::new(self.done, GFP_KERNEL)?;
-        Mount::of(inode).connection.submit(self.request.then(done))
+        mount.connection.submit(self.request.then(done))
     }
 }
 
 impl Completion for Done {
     fn ended(&self, reply: Reply, _arguments: &[u8], outcome: Result) {
-        invalidate_atime(&self.inode);
+        let inode = self.file.inode();
+        invalidate_atime(inode);
         let received = reply.received;
         let Data::Folios(folios) = reply.data else {
             return;
@@ -234,7 +230,7 @@ impl Completion for Done {
         }
         if received < self.size {
             let end = self.pos.saturating_add(received as u64);
-            inode::shrink(&self.inode, end, self.attr_version);
+            inode::shrink(inode, end, self.attr_version);
         }
         let mut left = received;
         for mut folio in folios {
