@@ -48,7 +48,10 @@ class Archive:
 def libraries(program):
     """The shared libraries that a program loads, by their paths on this machine."""
     run = subprocess.run(["ldd", program], capture_output=True, text=True)
-    return [Path(path) for path in re.findall(r"(/\S+) \(0x", run.stdout)]
+    found = [Path(path) for path in re.findall(r"(/\S+) \(0x", run.stdout)]
+    # The C library opens this one by itself, for pthread_cancel().
+    late = [path.with_name("libgcc_s.so.1") for path in found if path.name == "libc.so.6"]
+    return found + [path for path in late if path.exists()]
 
 
 def merged(path):
