@@ -8,7 +8,7 @@
 //! - [`mod@init`]: INIT, in which daemon and kernel agree
 //! - [`inode`]: inodes, their attributes and how long these hold, and forgetting them
 //! - [`lookup`]: names in directories, and how long these hold
-//! - [`attr`]: stat(2)
+//! - [`attr`]: what stat(2) says
 //! - [`permission`]: who may do what
 //! - [`open`]: opening and closing files and directories
 //! - [`dir`]: reading directories

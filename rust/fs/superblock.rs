@@ -87,7 +87,7 @@ impl FileSystem for Fuse {
         if let Some(subtype) = context.subtype.take() {
             sb.set_subtype(subtype);
         }
-        sb.setup_backing_device()?;
+        sb.setup_backing_device(c"-fuseblk")?;
 
         let users: ARef<UserNamespace> = sb.user_ns().into();
         let pids = Task::get_pid_ns(current!()).ok_or(ESRCH)?;

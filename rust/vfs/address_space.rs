@@ -66,6 +66,9 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// To be called as `read_folio` of `struct address_space_operations`, for this type.
     unsafe extern "C" fn read_folio(
         file: *mut bindings::file,
         folio: *mut bindings::folio,
@@ -90,6 +93,9 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `readahead` of `struct address_space_operations`, for this type.
     unsafe extern "C" fn readahead(control: *mut bindings::readahead_control) {
         // SAFETY: The C side gives a valid structure.
         let (file, inode) = unsafe { ((*control).file, (*(*control).mapping).host) };

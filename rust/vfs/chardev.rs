@@ -222,6 +222,9 @@ impl<D: Device> Callbacks<D> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `open` of `struct file_operations`, for this type.
     unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: The C side gives a file that is being opened.
         match D::open(unsafe { File::from_raw_file(file) }) {
@@ -234,6 +237,9 @@ impl<D: Device> Callbacks<D> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `release` of `struct file_operations`, for this type.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `open` stored the data, and nobody else has the file any more.
         let data = unsafe { D::Ptr::from_foreign((*file).private_data) };
@@ -242,6 +248,9 @@ impl<D: Device> Callbacks<D> {
         0
     }
 
+    /// # Safety
+    ///
+    /// To be called as `read_iter` of `struct file_operations`, for this type.
     unsafe extern "C" fn read_iter(
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
@@ -262,6 +271,9 @@ impl<D: Device> Callbacks<D> {
         ))
     }
 
+    /// # Safety
+    ///
+    /// To be called as `write_iter` of `struct file_operations`, for this type.
     unsafe extern "C" fn write_iter(
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
@@ -282,6 +294,9 @@ impl<D: Device> Callbacks<D> {
         ))
     }
 
+    /// # Safety
+    ///
+    /// To be called as `poll` of `struct file_operations`, for this type.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
@@ -291,6 +306,9 @@ impl<D: Device> Callbacks<D> {
         D::poll(device, file, table)
     }
 
+    /// # Safety
+    ///
+    /// To be called as `fasync` of `struct file_operations`, for this type.
     unsafe extern "C" fn fasync(fd: c_int, file: *mut bindings::file, on: c_int) -> c_int {
         // SAFETY: The C side gives an open file.
         let (file, device) = unsafe { Self::parts(file) };
@@ -300,6 +318,9 @@ impl<D: Device> Callbacks<D> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `unlocked_ioctl` of `struct file_operations`, for this type.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: The C side gives an open file.
         let (file, device) = unsafe { Self::parts(file) };
@@ -309,6 +330,9 @@ impl<D: Device> Callbacks<D> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `compat_ioctl` of `struct file_operations`, for this type.
     #[cfg(CONFIG_COMPAT)]
     unsafe extern "C" fn compat_ioctl(
         file: *mut bindings::file,
@@ -323,6 +347,9 @@ impl<D: Device> Callbacks<D> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `show_fdinfo` of `struct file_operations`, for this type.
     unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: The C side gives an open file and a seq_file that is ours during the call.
         let ((file, device), m) = unsafe { (Self::parts(file), SeqFile::from_raw(m)) };

@@ -257,6 +257,9 @@ impl<T: FileSystem> Callbacks<T> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// To be called as `d_revalidate` of `struct dentry_operations`, for this type.
     unsafe extern "C" fn revalidate(
         dir: *mut bindings::inode,
         qstr: *const bindings::qstr,
@@ -277,6 +280,9 @@ impl<T: FileSystem> Callbacks<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `d_init` of `struct dentry_operations`, for this type.
     unsafe extern "C" fn init(dentry: *mut bindings::dentry) -> c_int {
         let Ok(memory) = KBox::<EntryMemory<T>>::new_uninit(GFP_KERNEL_ACCOUNT) else {
             return ENOMEM.to_errno();
@@ -291,6 +297,9 @@ impl<T: FileSystem> Callbacks<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// To be called as `d_release` of `struct dentry_operations`, for this type.
     unsafe extern "C" fn release(dentry: *mut bindings::dentry) {
         // SAFETY: The C side gives an entry of this type, for the last time.
         unsafe {

@@ -331,6 +331,9 @@ impl<F: FileOperations> Callbacks<F> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `open` of `struct file_operations`, for this type.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         from_result(|| {
             // SAFETY: The C side gives a file that is being opened.
@@ -345,6 +348,9 @@ impl<F: FileOperations> Callbacks<F> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `release` of `struct file_operations`, for this type.
     unsafe extern "C" fn release(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `open` stored the data, and nobody else has the file any more.
         let (inode, data, flags) = unsafe {
@@ -358,6 +364,9 @@ impl<F: FileOperations> Callbacks<F> {
         0
     }
 
+    /// # Safety
+    ///
+    /// To be called as `flush` of `struct file_operations`, for this type.
     unsafe extern "C" fn flush(file: *mut bindings::file, id: bindings::fl_owner_t) -> c_int {
         from_result(|| {
             // SAFETY: The C side gives an open file.
@@ -366,6 +375,9 @@ impl<F: FileOperations> Callbacks<F> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `read_iter` of `struct file_operations`, for this type.
     unsafe extern "C" fn read_iter(
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
@@ -385,6 +397,9 @@ impl<F: FileOperations> Callbacks<F> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `write_iter` of `struct file_operations`, for this type.
     unsafe extern "C" fn write_iter(
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
@@ -404,6 +419,9 @@ impl<F: FileOperations> Callbacks<F> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `fsync` of `struct file_operations`, for this type.
     unsafe extern "C" fn fsync(
         file: *mut bindings::file,
         _start: bindings::loff_t,
@@ -417,6 +435,9 @@ impl<F: FileOperations> Callbacks<F> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `splice_read` of `struct file_operations`, for this type.
     unsafe extern "C" fn splice_read(
         file: *mut bindings::file,
         position: *mut bindings::loff_t,
@@ -435,6 +456,9 @@ impl<F: FileOperations> Callbacks<F> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `mmap` of `struct file_operations`, for this type.
     unsafe extern "C" fn mmap(
         file: *mut bindings::file,
         vma: *mut bindings::vm_area_struct,
@@ -450,6 +474,9 @@ impl<F: FileOperations> Callbacks<F> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `llseek` of `struct file_operations`, for this type.
     unsafe extern "C" fn llseek(
         file: *mut bindings::file,
         offset: bindings::loff_t,
@@ -468,6 +495,9 @@ impl<F: FileOperations> Callbacks<F> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `iterate_shared` of `struct file_operations`, for this type.
     unsafe extern "C" fn iterate(
         file: *mut bindings::file,
         context: *mut bindings::dir_context,

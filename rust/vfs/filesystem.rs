@@ -281,6 +281,9 @@ impl<T: FileSystem> Callbacks<T> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// To be called as `init_fs_context` of `struct file_system_type`, for this type.
     unsafe extern "C" fn init_fs_context(fc: *mut kernel::bindings::fs_context) -> c_int {
         from_result(|| {
             let fc = fc.cast::<bindings::fs_context>();
@@ -296,6 +299,9 @@ impl<T: FileSystem> Callbacks<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `free` of `struct fs_context_operations`, for this type.
     unsafe extern "C" fn free(fc: *mut bindings::fs_context) {
         // SAFETY: The context is ours; `init_fs_context` set the field, unless it failed.
         let private = unsafe { ptr::replace(&mut (*fc).fs_private, ptr::null_mut()) };
@@ -305,6 +311,9 @@ impl<T: FileSystem> Callbacks<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `parse_param` of `struct fs_context_operations`, for this type.
     unsafe extern "C" fn parse_param(
         fc: *mut bindings::fs_context,
         param: *mut bindings::fs_parameter,
@@ -316,6 +325,9 @@ impl<T: FileSystem> Callbacks<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `get_tree` of `struct fs_context_operations`, for this type.
     unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
         from_result(|| {
             // SAFETY: The context is valid, and `fs_private` was set by `init_fs_context`. Nobody
@@ -355,6 +367,9 @@ impl<T: FileSystem> Callbacks<T> {
         Ok(())
     }
 
+    /// # Safety
+    ///
+    /// To be called as the `test` of `sget_fc`, for this type.
     unsafe extern "C" fn is_same(
         sb: *mut bindings::super_block,
         fc: *mut kernel::bindings::fs_context,
@@ -369,6 +384,9 @@ impl<T: FileSystem> Callbacks<T> {
             .into()
     }
 
+    /// # Safety
+    ///
+    /// To be called as the `set` of `sget_fc`, for this type.
     unsafe extern "C" fn refuse(
         _sb: *mut bindings::super_block,
         _fc: *mut kernel::bindings::fs_context,
@@ -376,6 +394,9 @@ impl<T: FileSystem> Callbacks<T> {
         ENOTCONN.to_errno()
     }
 
+    /// # Safety
+    ///
+    /// To be called as the `fill_super` of `get_tree_nodev` and the like, for this type.
     unsafe extern "C" fn fill_super(
         sb: *mut bindings::super_block,
         fc: *mut bindings::fs_context,
@@ -407,6 +428,9 @@ impl<T: FileSystem> Callbacks<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `reconfigure` of `struct fs_context_operations`, for this type.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         from_result(|| {
             // SAFETY: The C side gives a context of this type with the root of a superblock.
@@ -420,6 +444,9 @@ impl<T: FileSystem> Callbacks<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `kill_sb` of `struct file_system_type`, for this type.
     unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
         // SAFETY: The C side gives a superblock of this type.
         let info = unsafe { (*sb).s_fs_info.cast::<SuperInfo<T>>() };

@@ -550,12 +550,18 @@ impl<T: FileSystem> Drop for NewINode<T> {
     }
 }
 
+/// # Safety
+///
+/// To be called as the `test` of `iget5_locked`, with a `T::Key`, for this type.
 unsafe extern "C" fn test<T: FileSystem>(inode: *mut bindings::inode, key: *mut c_void) -> c_int {
     // SAFETY: The C side gives an inode of the superblock, and the key that it was given.
     let (inode, key) = unsafe { (INode::<T>::from_raw(inode), *key.cast::<T::Key>()) };
     T::has_key(inode.data(), key).into()
 }
 
+/// # Safety
+///
+/// To be called as the `set` of `iget5_locked`, with a `T::Key`, for this type.
 unsafe extern "C" fn set<T: FileSystem>(inode: *mut bindings::inode, key: *mut c_void) -> c_int {
     // SAFETY: The C side gives an inode of the superblock, and the key that it was given.
     let (inode, key) = unsafe { (INode::<T>::from_raw(inode), *key.cast::<T::Key>()) };
@@ -639,6 +645,9 @@ impl<T: FileSystem> INodeCache<T> {
         Ok(Arc::new(this, GFP_KERNEL)?)
     }
 
+    /// # Safety
+    ///
+    /// To be called as the constructor of a slab cache for this type.
     unsafe extern "C" fn construct(object: *mut c_void) {
         // SAFETY: The object begins with an inode.
         unsafe { bindings::inode_init_once(object.cast()) };

@@ -303,6 +303,9 @@ struct Callbacks<O: INodeOperations>(PhantomData<O>);
 /// after what is in the brackets and before what is in the second ones.
 macro_rules! entry_callback {
     ($name:ident, [$($before:ty)?], [$($after:ty),*]) => {
+        /// # Safety
+        ///
+        /// To be called as the operation of that name in `struct inode_operations`, for this type.
         unsafe extern "C" fn $name(
             $(_: $before,)?
             dir: *mut bindings::inode,
@@ -384,6 +387,9 @@ impl<O: INodeOperations> Callbacks<O> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// To be called as `lookup` of `struct inode_operations`, for this type.
     unsafe extern "C" fn lookup(
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
@@ -396,6 +402,9 @@ impl<O: INodeOperations> Callbacks<O> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `get_link` of `struct inode_operations`, for this type.
     unsafe extern "C" fn get_link(
         dentry: *mut bindings::dentry,
         inode: *mut bindings::inode,
@@ -424,6 +433,9 @@ impl<O: INodeOperations> Callbacks<O> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `permission` of `struct inode_operations`, for this type.
     unsafe extern "C" fn permission(
         idmap: *mut bindings::mnt_idmap,
         inode: *mut bindings::inode,
@@ -436,6 +448,9 @@ impl<O: INodeOperations> Callbacks<O> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `getattr` of `struct inode_operations`, for this type.
     unsafe extern "C" fn getattr(
         idmap: *mut bindings::mnt_idmap,
         path: *const bindings::path,
@@ -462,6 +477,9 @@ impl<O: INodeOperations> Callbacks<O> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `setattr` of `struct inode_operations`, for this type.
     unsafe extern "C" fn setattr(
         _idmap: *mut bindings::mnt_idmap,
         dentry: *mut bindings::dentry,
@@ -471,6 +489,9 @@ impl<O: INodeOperations> Callbacks<O> {
         from_result(|| O::setattr(unsafe { DEntry::from_raw(dentry) }).map(|()| 0))
     }
 
+    /// # Safety
+    ///
+    /// To be called as `mkdir` of `struct inode_operations`, for this type.
     unsafe extern "C" fn mkdir(
         _idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -484,6 +505,9 @@ impl<O: INodeOperations> Callbacks<O> {
         }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `link` of `struct inode_operations`, for this type.
     unsafe extern "C" fn link(
         _old: *mut bindings::dentry,
         dir: *mut bindings::inode,

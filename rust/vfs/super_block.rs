@@ -332,13 +332,14 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
         }
     }
 
-    /// Gives the superblock a backing device of its own, named by its device number, which lets the
-    /// file system have at most one per cent of the memory that may be dirty. May sleep.
+    /// Gives the superblock a backing device of its own, which lets the file system have at most one
+    /// per cent of the memory that may be dirty. Its name is the device number, and `suffix` where
+    /// that of a block device would clash. May sleep.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, or those of sysfs.
-    pub(crate) fn setup_backing_device(&mut self) -> Result {
+    pub(crate) fn setup_backing_device(&mut self, suffix: &CStr) -> Result {
         let sb = self.as_ptr();
         // SAFETY: The superblock is ours while it is filled; the one it has of the block device, if
         // it is on one, is given back. The format fits the arguments.
@@ -348,14 +349,14 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
             } else {
                 bindings::bdi_put((*sb).s_bdi);
                 (*sb).s_bdi = &raw mut bindings::noop_backing_dev_info;
-                c"-fuseblk"
+                suffix
             };
             to_result(bindings::super_setup_bdi_name(
                 sb,
-                c"%u:%u%s".as_ptr().cast_mut().cast(),
+                c"%u:%u%s".as_char_ptr().cast_mut(),
                 (*sb).s_dev >> 20,
                 (*sb).s_dev & 0xfffff,
-                suffix.as_ptr(),
+                suffix.as_char_ptr(),
             ))?;
             (*(*sb).s_bdi).capabilities |= bindings::BDI_CAP_STRICTLIMIT;
             // The limit is advice; that it could not be set is no reason not to mount.
@@ -430,17 +431,26 @@ impl<T: FileSystem> Callbacks<T> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// To be called as `alloc_inode` of `struct super_operations`, for this type.
     unsafe extern "C" fn alloc_inode(sb: *mut bindings::super_block) -> *mut bindings::inode {
         // SAFETY: The C side gives a superblock of this type.
         unsafe { Registration::<T>::cache_of(sb).alloc(sb) }
     }
 
+    /// # Safety
+    ///
+    /// To be called as `free_inode` of `struct super_operations`, for this type.
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
         // SAFETY: The C side gives an inode of this type, of which nobody knows any more; its
         // superblock is kept until all of them are freed.
         unsafe { inode::free::<T>(inode) };
     }
 
+    /// # Safety
+    ///
+    /// To be called as `evict_inode` of `struct super_operations`, for this type.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
         // SAFETY: The C side gives an inode of this type whose last reference is gone.
         let (inode, active) = unsafe {
@@ -452,6 +462,9 @@ impl<T: FileSystem> Callbacks<T> {
         T::evict(inode, active);
     }
 
+    /// # Safety
+    ///
+    /// To be called as `statfs` of `struct super_operations`, for this type.
     unsafe extern "C" fn statfs(
         dentry: *mut bindings::dentry,
         buf: *mut kernel::bindings::kstatfs,
@@ -474,11 +487,17 @@ impl<T: FileSystem> Callbacks<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// To be called as `umount_begin` of `struct super_operations`, for this type.
     unsafe extern "C" fn umount_begin(sb: *mut bindings::super_block) {
         // SAFETY: The C side gives a superblock of this type.
         T::umount_begin(unsafe { SuperBlock::from_raw(sb) });
     }
 
+    /// # Safety
+    ///
+    /// To be called as `show_options` of `struct super_operations`, for this type.
     unsafe extern "C" fn show_options(
         m: *mut bindings::seq_file,
         root: *mut bindings::dentry,
