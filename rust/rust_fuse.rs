@@ -26,6 +26,9 @@ mod dev;
 mod fs;
 mod message;
 mod queue;
+#[cfg(CONFIG_KUNIT = "y")]
+#[path = "queue/tests.rs"]
+mod queue_tests;
 mod sys;
 mod trace;
 mod vfs;

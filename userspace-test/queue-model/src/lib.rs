@@ -9,7 +9,7 @@
 //! when a test says so; and which sees to it that nothing sleeps, allocates or frees a request
 //! under the lock.
 //!
-//! - `queue::tests`: one test a rule, the same that run as KUnit tests in the module
+//! - `queue_tests`: one test a rule, the same that run as KUnit tests in the module
 //! - `model::interleavings`: threads in many orders
 //! - `model::sequences`: operations one after the other, against a plain model of the rules
 //!
@@ -25,4 +25,7 @@ mod model;
 #[allow(dead_code, unused_imports, clippy::all)]
 #[path = "../../../rust/queue/mod.rs"]
 mod queue;
+#[cfg(test)]
+#[path = "../../../rust/queue/tests.rs"]
+mod queue_tests;
 mod sys;

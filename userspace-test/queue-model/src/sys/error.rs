@@ -6,6 +6,13 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Error(i32);
 
+impl Error {
+    /// Its number, negative.
+    pub(crate) fn to_errno(self) -> i32 {
+        self.0
+    }
+}
+
 /// What may go wrong.
 pub(crate) type Result<T = (), E = Error> = core::result::Result<T, E>;
 
