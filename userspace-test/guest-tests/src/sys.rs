@@ -10,6 +10,7 @@ use std::{
     ffi::{CString, OsString},
     fs::File,
     io::{self, Read},
+    mem::MaybeUninit,
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
@@ -28,7 +29,12 @@ fn c_string(path: &Path) -> io::Result<CString> {
 /// `stat(2)`, which asks for the basic attributes only. (The standard library asks for the time
 /// of birth too, and with that for a `STATX` request.)
 pub fn stat(path: &Path) -> io::Result<FileStat> {
-    Ok(nix::sys::stat::stat(path)?)
+    let path = c_string(path)?;
+    let mut out = MaybeUninit::zeroed();
+    // SAFETY: The path is a C string, and `out` has room for the structure.
+    check(unsafe { libc::stat(path.as_ptr(), out.as_mut_ptr()) }.into())?;
+    // SAFETY: The kernel filled it in, and zeroes are valid for all of its fields.
+    Ok(unsafe { out.assume_init() })
 }
 
 /// `lstat(2)`.
@@ -271,7 +277,7 @@ pub fn mount_context(context: &OwnedFd, path: &Path) -> io::Result<()> {
 /// `statx(2)`.
 pub fn statx(path: &Path, flags: i32, mask: u32) -> io::Result<libc::statx> {
     let path = c_string(path)?;
-    let mut out = std::mem::MaybeUninit::zeroed();
+    let mut out = MaybeUninit::zeroed();
     // SAFETY: The path is a C string, and `out` has room for the structure.
     check(
         unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, out.as_mut_ptr()) }.into(),

@@ -6,7 +6,7 @@ use crate::{
     caller::{call, eventually, process, Caller, PATIENCE},
     env::Env,
     fs::Fs,
-    model::{Model, Served, CONTENTS, FILE},
+    model::{Model, Served, CONTENTS, FILE, INNER},
     sys, system,
     tests::tests,
 };
@@ -268,11 +268,12 @@ fn open_files_fail(env: &Env) {
 
 fn what_is_cached_stays(env: &Env) {
     let served = Served::new(Fs::new(env), Model::cached());
+    sys::stat(&served.path("dir/inner")).unwrap();
     let mut file = sys::open(&served.path("file")).unwrap();
     let mut bytes = vec![0; CONTENTS.len()];
     io::Read::read_exact(&mut file, &mut bytes).unwrap();
     abort(env, &served);
-    assert_eq!(sys::stat(&served.path("file")).unwrap().st_ino, FILE);
+    assert_eq!(sys::stat(&served.path("dir/inner")).unwrap().st_ino, INNER);
     bytes.fill(0);
     std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).unwrap();
     assert_eq!(bytes, CONTENTS);

@@ -34,7 +34,6 @@ tests![
     in_a_user_namespace,
     twice_on_one_descriptor,
     again_after_unmounting,
-    mandatory_locking_is_refused,
     by_the_newer_calls,
     remount_ignores_options,
     changed_by_the_newer_calls,
@@ -253,21 +252,6 @@ fn again_after_unmounting(env: &Env) {
     served.finish();
     let data = MountOptions::new(env.kind).data(&served.channel);
     assert_eq!(try_mount(env, &served.dir, &data), Err(Errno::ENOTCONN));
-}
-
-fn mandatory_locking_is_refused(env: &Env) {
-    // The newer kernels drop the flag with a warning before the file system sees it.
-    let channel = Channel::open(&env.kind).unwrap();
-    let dir = fresh_dir();
-    let data = MountOptions::new(env.kind).data(&channel);
-    let result = mount(
-        Some("source"),
-        &dir,
-        Some(env.kind.fs_type),
-        MsFlags::MS_MANDLOCK,
-        Some(data.as_str()),
-    );
-    assert_eq!(result, Ok(()));
 }
 
 fn by_the_newer_calls(env: &Env) {

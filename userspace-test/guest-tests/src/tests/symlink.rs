@@ -87,7 +87,6 @@ fn too_long_a_target(env: &Env) {
 fn empty_target(env: &Env) {
     let mut served = served(env, b"");
     assert_eq!(sys::readlink(&served.path("link")).unwrap(), "");
-    system::assert_errno(sys::stat(&served.path("link")), Errno::ENOENT);
     served.finish();
 }
 
