@@ -23,7 +23,7 @@ use crate::{
         file::{Borrowed, DirEmitter, FileOperations, Io, NewFile},
         filesystem::{FileSystem, Properties, Registration, Tree},
         inode::{FileType, INode, INodeCache, Lookup, OwnedINode},
-        inode_ops::INodeOperations,
+        inode_ops::{INodeOperations, Stat, StatRequest},
         ns::Capability,
         super_block::{NewSuperBlock, SuperBlock},
     },
@@ -242,7 +242,7 @@ fn inode(
             Some(_) => kind.permissions(),
             None => 0o755,
         });
-        attributes.set_link_count(if kind == Kind::Directory { 2 } else { 1 });
+        attributes.set_link_count(if kind == Kind::Directory { LINKS } else { 1 });
         if let Some(connection) = &connection {
             let (uid, gid) = connection.owner();
             attributes.set_owner(uid, gid);
@@ -280,11 +280,24 @@ impl INodeOperations for Directory {
         resolved.dont_cache();
         Ok(resolved)
     }
+
+    fn getattr(inode: &INode<FuseCtl>, request: StatRequest<'_>, stat: &mut Stat) -> Result {
+        if inode.data().connection.as_ref().is_none() {
+            let connections = inode.super_block().shared().len();
+            let links = LINKS.saturating_add(u32::try_from(connections).unwrap_or(u32::MAX));
+            inode.lock().set_link_count(links);
+        }
+        stat.fill_cached(request, inode);
+        Ok(())
+    }
 }
+
+/// Links of a directory that has no directories in it.
+const LINKS: u32 = 2;
 
 /// The connection whose number is `name`, written the one way it is listed.
 fn connection_named(registry: &Registry, name: &[u8]) -> Option<Arc<Connection>> {
-    let id = text::parse(name).ok()?;
+    let id = u32::try_from(text::parse(name).ok()?).ok()?;
     let mut buffer = [0; DIGITS];
     (decimal(&mut buffer, id) == name)
         .then(|| registry.find(id))
@@ -469,7 +482,7 @@ fn written_limit(iov: &mut IovIterSource<'_>) -> Result<u32> {
     if iov.copy_from_iter(room) != len {
         return Err(EFAULT);
     }
-    let limit = text::parse(room)?;
+    let limit = u32::try_from(text::parse(room)?).map_err(|_| EINVAL)?;
     let most = if Capability::SYS_ADMIN.held() {
         MAX_LIMIT
     } else {

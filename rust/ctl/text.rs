@@ -36,11 +36,19 @@ pub(super) fn number(number: impl fmt::Display) -> Result<KVVec<u8>> {
     text(|out| fmt::Write::write_fmt(out, fmt!("{number}\n")))
 }
 
+/// The digits of the largest number of 64 bits.
+const MAX_DIGITS: usize = 20;
+
 /// The number that `bytes` are: decimal, or as the prefix `0` or `0x` says; a line end may follow.
-/// EINVAL.
-pub(super) fn parse(bytes: &[u8]) -> Result<u32> {
+/// EINVAL when they are none, ERANGE when it is larger than any number of 64 bits.
+pub(super) fn parse(bytes: &[u8]) -> Result<u64> {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    u32::from_str(BStr::from_bytes(bytes))
+    let number = u64::from_str(BStr::from_bytes(bytes));
+    // The kernel's parser says EINVAL for both.
+    if number.is_err() && bytes.len() >= MAX_DIGITS && bytes.iter().all(u8::is_ascii_digit) {
+        return Err(ERANGE);
+    }
+    number
 }
 
 /// All queues of a connection, in one consistent look.

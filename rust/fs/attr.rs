@@ -64,7 +64,7 @@ pub(super) fn fetch(inode: &INode, file: Option<&OpenFile>) -> Result<Attr> {
     let asked = Asked::known(mount);
     let nodeid = inode.data().nodeid();
     let request = Request::<op::Getattr>::new(&mount.connection, nodeid, &arguments)?;
-    let out = mount.call(request)?.out()?;
+    let out = mount.connection.call(request)?.out()?;
     if !is_valid(&out.attr) || has_wrong_type(inode, &out.attr) {
         inode.data().make_bad();
         return Err(EIO);

@@ -140,7 +140,7 @@ impl FileOperations for DirectoryFile {
         let request = Request::<op::Readdir>::new(&mount.connection, node.nodeid(), &arguments)?
             .reply_bytes(size)?;
         let serial = node.serialize(mount);
-        let reply = mount.call(request);
+        let reply = mount.connection.call(request);
         drop(serial);
         let emitted = emit(reply?.bytes(), entries);
         invalidate_atime(inode);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     abi::{self, init_flags, InitIn, InitOut},
-    message::{max_user_limit, op, Caller, Completion, Data, Reply, Request, Terms},
+    message::{max_user_limit, op, Completion, Data, Reply, Request, Terms},
     vfs::{
         ns::Capability,
         super_block::{Handle, PAGE_SIZE},
@@ -56,6 +56,8 @@ pub(crate) struct Features {
     pub(super) parallel_dirops: bool,
     /// The most pages in a request.
     pub(super) max_pages: u32,
+    /// The longest name that can be asked for, in bytes.
+    pub(super) name_max: usize,
 }
 
 impl Features {
@@ -66,6 +68,7 @@ impl Features {
         auto_inval_data: false,
         parallel_dirops: false,
         max_pages: DEFAULT_MAX_PAGES,
+        name_max: SHORT_NAME_MAX,
     };
 
     fn new(reply: &InitOut) -> Self {
@@ -74,25 +77,23 @@ impl Features {
         }
         let flags = reply.all_flags() & OFFERED;
         let has = |flag| flags & flag != 0;
+        let max_pages = if has(init_flags::MAX_PAGES) {
+            u32::from(reply.max_pages).clamp(1, MAX_MAX_PAGES)
+        } else {
+            DEFAULT_MAX_PAGES
+        };
         Self {
             async_read: has(init_flags::ASYNC_READ),
             atomic_o_trunc: has(init_flags::ATOMIC_O_TRUNC),
             auto_inval_data: has(init_flags::AUTO_INVAL_DATA),
             parallel_dirops: has(init_flags::PARALLEL_DIROPS),
-            max_pages: if has(init_flags::MAX_PAGES) {
-                u32::from(reply.max_pages).clamp(1, MAX_MAX_PAGES)
+            max_pages,
+            // A daemon that knows of pages has room for more than one beside a request.
+            name_max: if has(init_flags::MAX_PAGES) && max_pages > 1 {
+                LONG_NAME_MAX
             } else {
-                DEFAULT_MAX_PAGES
+                SHORT_NAME_MAX
             },
-        }
-    }
-
-    /// The longest name that can be asked for, in bytes.
-    pub(super) fn name_max(&self) -> usize {
-        if self.max_pages > 1 {
-            LONG_NAME_MAX
-        } else {
-            SHORT_NAME_MAX
         }
     }
 }
@@ -126,7 +127,7 @@ pub(super) fn send(sb: &SuperBlock) -> Result {
         },
         GFP_KERNEL,
     )?;
-    let request = Request::<op::Init>::by(&mount.connection, Caller::NOBODY, 0, &arguments)?
+    let request = Request::<op::Init>::new(&mount.connection, 0, &arguments)?
         .reply_bytes(size_of::<InitOut>())?
         .force()
         .then(answered);

@@ -25,7 +25,7 @@ use kernel::prelude::*;
 /// comes with it.
 fn ask(mount: &Mount, parent: u64, name: &[u8]) -> Result<EntryOut> {
     let request = Request::<op::Lookup>::new(&mount.connection, parent, &())?.name(name)?;
-    mount.call(request)?.out()
+    mount.connection.call(request)?.out()
 }
 
 /// The inode that `name` in `parent` leads to, or none; and what the daemon said.
@@ -35,7 +35,7 @@ fn ask(mount: &Mount, parent: u64, name: &[u8]) -> Result<EntryOut> {
 /// The daemon's, among them `ENOENT`; `ENAMETOOLONG`; `EIO` when it contradicts itself; `ENOMEM`.
 fn find(sb: &SuperBlock, parent: u64, name: &[u8]) -> Result<(Option<OwnedINode>, EntryOut)> {
     let mount = sb.data();
-    if name.len() > mount.features().name_max() {
+    if name.len() > mount.features().name_max {
         return Err(ENAMETOOLONG);
     }
     // In case that there is no memory for the inode afterwards.

@@ -4,7 +4,7 @@
 
 use super::{init::Features, options::Options, INode};
 use crate::{
-    message::{Connection, Operation, Replied, Request},
+    message::Connection,
     vfs::{file::LockOwner, random::random},
 };
 use kernel::{
@@ -23,8 +23,6 @@ pub(crate) struct Mount {
     /// The mount's parameters.
     pub(crate) options: Options,
     features: SetOnce<Features>,
-    /// INIT has failed for good.
-    refused: Atomic<bool>,
     /// Grows with every change of attributes, so that replies that crossed one can be told.
     attr_version: Atomic<u64>,
     /// Grows when an inode that has links goes, for the same end.
@@ -70,7 +68,6 @@ impl Mount {
             connection: Arc::new(connection, GFP_KERNEL)?,
             options,
             features: SetOnce::new(),
-            refused: Atomic::new(false),
             attr_version: Atomic::new(1),
             evictions: Atomic::new(1),
             lacks: Lacks::default(),
@@ -96,23 +93,12 @@ impl Mount {
 
     /// INIT has failed: nothing will be asked any more.
     pub(super) fn refuse(&self) {
-        self.refused.store(true, Relaxed);
-        self.connection.queue().abort(ENODEV);
+        self.connection.queue().refuse(ECONNREFUSED);
     }
 
     /// Whether the daemon has answered INIT well.
     pub(super) fn is_initialized(&self) -> bool {
         self.features.as_ref().is_some()
-    }
-
-    /// Asks the daemon and waits for the reply. Errors as [`Connection::call`]; `ECONNREFUSED` when
-    /// INIT has failed.
-    pub(super) fn call<O: Operation>(&self, request: Request<O>) -> Result<Replied<O>> {
-        let reply = self.connection.call(request);
-        match reply {
-            Err(err) if err == ENOTCONN && self.refused.load(Relaxed) => Err(ECONNREFUSED),
-            reply => reply,
-        }
     }
 
     /// The version of all attributes: to be taken before they are asked for.

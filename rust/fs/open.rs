@@ -177,10 +177,10 @@ fn send_open(mount: &Mount, inode: &INode, kind: Kind, flags: u32) -> Result<Ope
     let nodeid = inode.data().nodeid();
     let connection = &mount.connection;
     match kind {
-        Kind::File => mount
+        Kind::File => connection
             .call(Request::<op::Open>::new(connection, nodeid, &arguments)?)?
             .out(),
-        Kind::Directory => mount
+        Kind::Directory => connection
             .call(Request::<op::Opendir>::new(connection, nodeid, &arguments)?)?
             .out(),
     }
@@ -237,7 +237,7 @@ impl FileOperations for RegularFile {
             inode.data().nodeid(),
             &arguments,
         )?;
-        match mount.call(request.force()) {
+        match mount.connection.call(request.force()) {
             Err(err) if err == ENOSYS => {
                 mount.lacks.flush.set();
                 Ok(())

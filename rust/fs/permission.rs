@@ -101,7 +101,7 @@ fn ask(inode: &INode, access: Access) -> Result {
     };
     let nodeid = inode.data().nodeid();
     let request = Request::<op::Access>::new(&mount.connection, nodeid, &arguments)?;
-    match mount.call(request) {
+    match mount.connection.call(request) {
         Err(err) if err == ENOSYS => {
             mount.lacks.access.set();
             Ok(())

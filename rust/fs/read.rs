@@ -14,11 +14,11 @@ use super::{
     INode,
 };
 use crate::{
-    abi::ReadIn,
+    abi::{read_flags, ReadIn},
     message::{op, Completion, Data, Reply, Request},
     vfs::{
         address_space::AddressSpaceOperations,
-        file::Io,
+        file::{Io, LockOwner},
         folio::{LockedFolio, Readahead},
         inode_ops::SIZE_STAT,
     },
@@ -84,11 +84,15 @@ fn direct_once(
     want: usize,
 ) -> Result<usize> {
     let mount = Mount::of(inode);
-    let arguments = arguments(file, io.position(), want);
+    let arguments = ReadIn {
+        read_flags: read_flags::LOCKOWNER,
+        lock_owner: mount.owner_id(LockOwner::current()),
+        ..arguments(file, io.position(), want)
+    };
     let nodeid = inode.data().nodeid();
     let request =
         Request::<op::Read>::new(&mount.connection, nodeid, &arguments)?.reply_bytes(want)?;
-    let reply = mount.call(request)?;
+    let reply = mount.connection.call(request)?;
     let bytes = reply.bytes();
     let copied = iov.copy_to_iter(bytes);
     if copied < bytes.len() && copied == 0 {
@@ -204,7 +208,7 @@ impl Reading {
 
     /// Sends it and waits for the reply.
     fn wait(self, mount: &Mount) -> Result {
-        let reply = mount.call(self.request)?.into_reply();
+        let reply = mount.connection.call(self.request)?.into_reply();
         self.done.ended(reply, &[], Ok(()));
         Ok(())
     }

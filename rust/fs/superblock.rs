@@ -155,7 +155,7 @@ impl FileSystem for Fuse {
         }
         let nodeid = root.inode().ok_or(ENOENT)?.data().nodeid();
         let request = Request::<op::Statfs>::new(&mount.connection, nodeid, &())?;
-        let st = mount.call(request)?.out()?.st;
+        let st = mount.connection.call(request)?.out()?.st;
         Ok(StatFs {
             magic: MAGIC,
             block_size: st.bsize,
@@ -210,6 +210,6 @@ fn say_goodbye(mount: &Mount) {
     let request = Request::<op::Destroy>::by(&mount.connection, Caller::NOBODY, 0, &());
     if let Ok(request) = request {
         // Nothing is left to be done when it fails.
-        let _ = mount.call(request.force());
+        let _ = mount.connection.call(request.force());
     }
 }

@@ -31,7 +31,7 @@ impl INodeOperations for Symlink {
         let nodeid = inode.data().nodeid();
         let request = Request::<op::Readlink>::new(&mount.connection, nodeid, &())?
             .reply_bytes(PAGE_SIZE - 1)?;
-        let reply = mount.call(request);
+        let reply = mount.connection.call(request);
         invalidate_atime(inode);
         let mut link = KVec::new();
         link.extend_from_slice(reply?.bytes(), GFP_KERNEL)?;

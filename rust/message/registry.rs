@@ -39,6 +39,11 @@ impl Registry {
             .retain(|each| !core::ptr::eq(&raw const **each, connection));
     }
 
+    /// How many there are. May sleep.
+    pub(crate) fn len(&self) -> usize {
+        self.connections.lock().len()
+    }
+
     /// The connection of that number. May sleep.
     pub(crate) fn find(&self, id: u32) -> Option<Arc<Connection>> {
         let connections = self.connections.lock();

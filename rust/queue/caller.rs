@@ -83,6 +83,9 @@ impl<C: Carried> Queue<C> {
             if !lock.connected {
                 return refuse(errno::ENOTCONN, request);
             }
+            if let (Some(error), false) = (lock.refusal, must) {
+                return refuse(error, request);
+            }
             if let Some(index) = lock.slots.claim() {
                 lock.settle(index, request, background);
                 return Ok((lock, index));

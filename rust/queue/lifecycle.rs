@@ -55,6 +55,16 @@ impl<C: Carried> Queue<C> {
         lock.refill();
     }
 
+    /// The daemon has refused: what waits at the gate, and what comes later, ends with that error.
+    /// What is forced is sent all the same, and readers go on waiting.
+    pub(crate) fn refuse(&self, error: Error) {
+        let mut lock = self.lock();
+        lock.refusal = Some(error);
+        lock.clear_gate(error);
+        drop(lock);
+        self.end_aborted();
+    }
+
     /// Whether [`start`](Queue::start) was called, and nothing has been aborted since.
     pub(crate) fn is_started(&self) -> bool {
         let lock = self.lock();
@@ -180,22 +190,20 @@ impl<C: Carried> Locked<'_, C> {
         while let Some(index) = self.lists.background.front() {
             self.condemn(index, errno::ECONNABORTED);
         }
-        while let Some(index) = self.lists.gate.front() {
-            self.turn_away(index);
-        }
-        while let Some(index) = self.lists.background_gate.front() {
-            self.turn_away(index);
-        }
+        // What had not passed the gate ends as if it had come after the abort.
+        self.clear_gate(errno::ENOTCONN);
     }
 
-    /// What had not passed the gate ends as if it had come after the abort.
-    fn turn_away(&mut self, index: Index) {
-        let slot = self.slots.at(index);
-        if slot.background {
-            let caller = slot.caller.take();
-            self.wake(caller);
+    /// Turns away all that waits at the gate.
+    fn clear_gate(&mut self, error: Error) {
+        while let Some(index) = self.lists.gate.front() {
+            self.condemn(index, error);
         }
-        self.condemn(index, errno::ENOTCONN);
+        while let Some(index) = self.lists.background_gate.front() {
+            let caller = self.slots.at(index).caller.take();
+            self.wake(caller);
+            self.condemn(index, error);
+        }
     }
 
     /// Moves a request to [`Place::Aborting`], to end with that error.

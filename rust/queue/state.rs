@@ -263,6 +263,8 @@ pub(super) struct State<C: Carried> {
     /// INIT was answered.
     pub(super) started: bool,
     pub(super) connected: bool,
+    /// What callers get instead of an answer: INIT was answered badly.
+    pub(super) refusal: Option<Error>,
     /// What readers get once all is aborted.
     pub(super) reader_error: Error,
     /// The daemon has said that it does not do interrupts.
@@ -301,6 +303,7 @@ impl<C: Carried> State<C> {
             looking: 0,
             started: false,
             connected: true,
+            refusal: None,
             reader_error: sys::errno::ENODEV,
             no_interrupt: false,
             drain: None,

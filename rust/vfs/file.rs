@@ -13,6 +13,7 @@ use crate::{
 };
 use core::{marker::PhantomData, ops::Deref};
 use kernel::{
+    current,
     error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
     fs::File,
     iov::{IovIterDest, IovIterSource},
@@ -135,6 +136,12 @@ impl NewFile<'_> {
 pub(crate) struct LockOwner(usize);
 
 impl LockOwner {
+    /// The running task's.
+    pub(crate) fn current() -> Self {
+        // SAFETY: The running task is valid; only the address of its table is taken.
+        Self(unsafe { (*current!().as_ptr()).files }.addr())
+    }
+
     /// A number that stands for the owner. It is a kernel address, which nobody must see.
     pub(crate) fn secret(self) -> u64 {
         self.0 as u64
