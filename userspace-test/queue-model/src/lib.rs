@@ -10,7 +10,7 @@
 //! under the lock.
 //!
 //! - `queue_tests`: one test a rule, the same that run as KUnit tests in the module
-//! - `model::interleavings`: threads in many orders
+//! - `model::interleavings`, `model::ends`, `model::limits`: threads in many orders
 //! - `model::sequences`: operations one after the other, against a plain model of the rules
 //!
 //! `QUEUE_MODEL_ITERATIONS` is the number of schedules that each test of the second kind, and of

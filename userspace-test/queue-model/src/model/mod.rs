@@ -3,7 +3,12 @@
 //! What the tests share: requests that remember what became of them, and the books of a run.
 
 mod daemon;
+mod ends;
 mod interleavings;
+mod limits;
+mod plain;
+mod sequences;
+mod threads;
 
 use crate::{
     queue::{forget_node, Carried, Facts, Place, Queue},
@@ -318,10 +323,10 @@ pub(crate) fn explore(usual: usize, scenario: fn()) {
     run(PctScheduler::new(6, n.div_ceil(4)), scenario);
 }
 
-fn run(scheduler: impl Scheduler + 'static, scenario: fn()) {
+fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = 0x10000;
-    config.max_steps = MaxSteps::FailAfter(20_000);
+    config.max_steps = MaxSteps::FailAfter(100_000);
     Runner::new(scheduler, config).run(move || {
         crate::sys::Memory::leave(None);
         BOOKS.take();

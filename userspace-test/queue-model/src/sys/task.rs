@@ -32,6 +32,7 @@ struct Inner {
     woken: AtomicBool,
     /// Asleep, whatever is there to wake it.
     asleep: AtomicBool,
+    over: AtomicBool,
     signal: AtomicU8,
     /// How many spinlocks it holds.
     locks: AtomicU32,
@@ -51,6 +52,7 @@ impl Task {
         Task(Arc::new(Inner {
             woken: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             signal: AtomicU8::new(0),
             locks: AtomicU32::new(0),
             wakings: scheduled().then(|| BatchSemaphore::new(0, Fairness::Unfair)),
@@ -73,8 +75,10 @@ impl Task {
         let task = Task::new();
         let own = task.clone();
         let thread = shuttle::thread::spawn(move || {
-            SCHEDULED.with(|current| assert!(current.set(own).is_ok()));
-            run()
+            SCHEDULED.with(|current| assert!(current.set(own.clone()).is_ok()));
+            let result = run();
+            own.0.over.store(true, SeqCst);
+            result
         });
         (task, thread)
     }
@@ -115,6 +119,16 @@ impl Task {
     /// Whether it sleeps and nothing has come to wake it.
     pub(crate) fn is_asleep(&self) -> bool {
         self.0.asleep.load(SeqCst)
+    }
+
+    /// Whether it has done what it was started for.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.over.load(SeqCst)
+    }
+
+    /// Wakes it, to look at what a test has left for it.
+    pub(crate) fn wake_up(&self) {
+        self.wake();
     }
 
     /// From here on a waking counts.

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Aborts and devices that are closed, in many orders with all the rest.
+
+use super::{
+    books, call, close,
+    daemon::{next, take, Manner},
+    explore, forget, submit,
+    threads::{
+        assert_forgets_are_read, callers, finish, go, join_all, made, servers, settle, started,
+        Running,
+    },
+    INIT,
+};
+use crate::sys::{errno, Error, Result, Signal};
+use shuttle::rand::{thread_rng, Rng};
+
+#[test]
+fn an_abort_ends_everything() {
+    explore(2000, || {
+        let (queue, device) = started();
+        queue.set_max_background(1);
+        let manner = if thread_rng().gen() {
+            Manner::CORRECT
+        } else {
+            Manner::POLLING
+        };
+        let servers = servers(&queue, device, &[manner; 2]);
+        let mut calls = callers(&queue, 1..4);
+        for id in 11..14 {
+            calls.push(go(&queue, move |queue| submit(queue, id, id == 13)));
+        }
+        let forgetter = go(&queue, |queue| forget(queue, 100));
+        let killed = thread_rng().gen_range(0..calls.len());
+        if thread_rng().gen() {
+            calls[killed].task.signal(Signal::Fatal);
+        }
+        queue.abort(errno::ECONNABORTED);
+        assert!(!queue.is_connected() && !queue.is_started());
+        assert_eq!(queue.attach().err(), Some(errno::ENOTCONN));
+        for outcome in join_all(calls) {
+            use errno::*;
+            assert!(
+                matches!(outcome, Ok(()) | Err(EINTR | ENOTCONN | ECONNABORTED)),
+                "{outcome:?}"
+            );
+        }
+        forgetter.join();
+        assert_eq!(call(&queue, 20, false), Err(errno::ENOTCONN));
+        assert_eq!(submit(&queue, 21, true), Err(errno::ENOTCONN));
+        finish(&queue, servers);
+    });
+}
+
+#[test]
+fn two_aborts_at_once_end_everything_once() {
+    explore(1000, || {
+        let (queue, device) = started();
+        let calls = callers(&queue, 1..4);
+        let reader = go(&queue, move |queue| {
+            let work = next(queue, device, Manner::CORRECT)?;
+            Ok::<_, Error>(take(work, Manner::CORRECT))
+        });
+        let aborts = [(); 2].map(|()| go(&queue, |queue| queue.abort(errno::ENODEV)));
+        join_all(aborts.into());
+        reader.join().unwrap_or(None);
+        join_all(calls);
+        queue.wait_drained();
+        close(&queue);
+    });
+}
+
+#[test]
+fn drained_means_that_all_ends_were_told() {
+    explore(1500, || {
+        let (queue, device) = started();
+        queue.set_max_background(2);
+        let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
+        let submits: Vec<_> = (1..4)
+            .map(|id| go(&queue, move |queue| submit(queue, id, true)))
+            .collect();
+        let aborter = go(&queue, |queue| queue.abort(errno::ECONNABORTED));
+        queue.abort(errno::ECONNABORTED);
+        queue.wait_drained();
+        books(|books| {
+            for (id, record) in books.all() {
+                let told = record.ended.is_some() || record.drops == 0;
+                let refused = matches!(record.returned, Some(Err(_)));
+                assert!(
+                    told || refused || record.returned.is_none(),
+                    "request {id}: {record:?}"
+                );
+            }
+        });
+        join_all(submits);
+        aborter.join();
+        finish(&queue, servers);
+    });
+}
+
+#[test]
+fn a_closed_device_aborts_what_it_was_processing() {
+    explore(1500, || {
+        let (queue, device) = started();
+        let second = queue.attach().expect("it is connected");
+        let servers = servers(&queue, second, &[Manner::CORRECT]);
+        let callers = callers(&queue, 1..4);
+        let background = go(&queue, |queue| submit(queue, 4, false));
+        let leaver = go(&queue, move |queue| {
+            if let Ok(work) = queue.read(device, thread_rng().gen(), 1) {
+                if let Some(unique) = take(work, Manner::CORRECT) {
+                    // The other device does not answer for this one.
+                    assert!(queue.answer(second, unique).is_err());
+                }
+            }
+            queue.detach(device);
+        });
+        // The leaver waits for something to come.
+        forget(&queue, 100);
+        let aborted = |outcome: &Result| *outcome == Err(errno::ECONNABORTED);
+        for caller in &callers {
+            if thread_rng().gen_range(0..4) == 0 {
+                caller.task.signal(Signal::Fatal);
+            }
+        }
+        let outcomes = join_all(callers);
+        assert!(outcomes.iter().filter(|outcome| aborted(outcome)).count() <= 1);
+        assert_eq!(background.join(), Ok(()));
+        // It may sleep in read, when all that came went to the other device.
+        leaver.task.signal(Signal::Ordinary);
+        leaver.join();
+        assert!(queue.is_connected());
+        settle(&queue);
+        finish(&queue, servers);
+    });
+}
+
+#[test]
+fn closing_the_last_device_aborts_everything() {
+    explore(1500, || {
+        let (queue, device) = started();
+        let second = queue.attach().expect("it is connected");
+        let leavers = [device, second].map(|device| {
+            go(&queue, move |queue| {
+                if let Ok(work) = queue.read(device, thread_rng().gen(), 2) {
+                    take(work, Manner::CORRECT);
+                }
+                queue.detach(device);
+            })
+        });
+        let calls = callers(&queue, 1..4);
+        let background = go(&queue, |queue| submit(queue, 4, false));
+        join_all(leavers.into());
+        assert!(!queue.is_connected());
+        for outcome in join_all(calls) {
+            assert!(matches!(
+                outcome,
+                Err(errno::ECONNABORTED | errno::ENOTCONN)
+            ));
+        }
+        let _ = background.join();
+        assert_eq!(queue.poll(), Err(errno::ENODEV));
+        close(&queue);
+    });
+}
+
+#[test]
+fn an_abort_opens_the_gate_for_nobody() {
+    explore(1000, || {
+        let (queue, device) = made();
+        books(|books| books.gate_is_shut = true);
+        let servers = servers(&queue, device, &[Manner::CORRECT]);
+        let calls = callers(&queue, 1..3);
+        let submits = [3, 4].map(|id| go(&queue, move |queue| submit(queue, id, false)));
+        let killed = thread_rng().gen_range(0..2);
+        submits[killed].task.signal(Signal::Fatal);
+        queue.abort(errno::ECONNABORTED);
+        for outcome in join_all(calls) {
+            assert_eq!(outcome, Err(errno::ENOTCONN));
+        }
+        submits.map(Running::join).iter().for_each(|outcome| {
+            assert!(matches!(
+                outcome,
+                Ok(()) | Err(errno::ENOTCONN | errno::EINTR)
+            ));
+        });
+        finish(&queue, servers);
+        books(|books| {
+            let told = |id| books.record(id).ended;
+            for end in [3, 4].map(told).into_iter().flatten() {
+                assert_eq!(end, (Err(errno::ENOTCONN), false));
+            }
+        });
+    });
+}
+
+#[test]
+fn everything_at_once() {
+    explore(3000, || {
+        let (queue, device) = made();
+        let second = queue.attach().expect("it is connected");
+        let mut rng = thread_rng();
+        books(|books| books.gate_is_shut = true);
+        queue.set_max_background(rng.gen_range(1..3));
+        let manners = [Manner::CORRECT, Manner::CARELESS, Manner::POLLING];
+        let servers = servers(&queue, device, &manners[..rng.gen_range(1..4)]);
+        let leaver = go(&queue, move |queue| {
+            for _ in 0..thread_rng().gen_range(0..3) {
+                if let Ok(work) = queue.read(second, false, 2) {
+                    take(work, Manner::CARELESS);
+                }
+            }
+            queue.detach(second);
+        });
+        let mut calls = callers(&queue, 1..5);
+        for id in 11..14 {
+            calls.push(go(&queue, move |queue| submit(queue, id, id == 11)));
+        }
+        calls.push(go(&queue, |queue| call(queue, 21, true)));
+        calls.push(go(&queue, |queue| submit(queue, INIT, true)));
+        let forgetter = go(&queue, |queue| {
+            (100..103).for_each(|node| forget(queue, node))
+        });
+        for _ in 0..rng.gen_range(0..4) {
+            let caller = rng.gen_range(0..calls.len());
+            let signal = [Signal::Ordinary, Signal::Fatal][rng.gen_range(0..2)];
+            calls[caller].task.signal(signal);
+            let server = rng.gen_range(0..servers.len());
+            servers[server].task.signal(Signal::Ordinary);
+        }
+        let early = rng.gen_range(0..3) == 0;
+        if early {
+            queue.abort(errno::ECONNABORTED);
+        }
+        join_all(calls);
+        forgetter.join();
+        leaver.join();
+        if !early {
+            settle(&queue);
+        }
+        finish(&queue, servers);
+        if !early {
+            assert_forgets_are_read();
+        }
+    });
+}

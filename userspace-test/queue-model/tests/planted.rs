@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bugs that are planted into a copy of the queues, to see that the model finds them.
+//!
+//! Each makes cargo build and run the model once more, which takes some minutes in all:
+//!
+//!     cargo test -p queue-model --test planted -- --ignored
+//!
+//! `PLANTED=word` runs only those with that word in their names.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A bug: what stands in a file of `rust/queue`, and what stands there instead.
+struct Bug {
+    name: &'static str,
+    file: &'static str,
+    right: &'static str,
+    wrong: &'static str,
+}
+
+const BUGS: &[Bug] = &[
+    Bug {
+        name: "a request that was aborted while it was read goes on to processing",
+        file: "reader.rs",
+        right: "if slot.doomed {",
+        wrong: "if false {",
+    },
+    Bug {
+        name: "a reply is accepted though all was aborted while it was copied",
+        file: "answer.rs",
+        right: "if lock.slots.at(self.index).doomed {",
+        wrong: "if false {",
+    },
+    Bug {
+        name: "a reader is handed a request and not woken",
+        file: "state.rs",
+        right: "seat.given = Given::Request(index);
+                let thread = seat.thread.take();
+                self.wake(thread);",
+        wrong: "seat.given = Given::Request(index);
+                seat.thread.take();",
+    },
+    Bug {
+        name: "a caller is not woken when its request has ended",
+        file: "state.rs",
+        right: "slot.outcome = outcome;
+            self.wake(caller);",
+        wrong: "slot.outcome = outcome;
+            drop(caller);",
+    },
+    Bug {
+        name: "of two that are to be woken at once, one is not",
+        file: "state.rs",
+        right: "(Some(_), Some(thread)) => thread.unpark(),",
+        wrong: "(Some(_), Some(_)) => {}",
+    },
+    Bug {
+        name: "who polls is not told of a pending request",
+        file: "state.rs",
+        right: "self.move_to(index, Place::Pending);
+                self.wakes.bell = true;",
+        wrong: "self.move_to(index, Place::Pending);",
+    },
+    Bug {
+        name: "a request that ends stays in the interrupts queue",
+        file: "state.rs",
+        right: "        self.uninterrupt(index);
+        self.move_to(index, Place::Ended);",
+        wrong: "        self.move_to(index, Place::Ended);",
+    },
+    Bug {
+        name: "any generation will do",
+        file: "state.rs",
+        right: "(slot.generation == generation && slot.place != Place::None)",
+        wrong: "(slot.place != Place::None || generation == 0)",
+    },
+    Bug {
+        name: "another device may answer",
+        file: "answer.rs",
+        right: " && slot.device == device.index()",
+        wrong: " && device.index() < u32::MAX",
+    },
+    Bug {
+        name: "one more background request is active than may be",
+        file: "background.rs",
+        right: "while self.background.active < self.background.max {",
+        wrong: "while self.background.active <= self.background.max {",
+    },
+    Bug {
+        name: "one more background request passes the gate than may",
+        file: "background.rs",
+        right: "if force || (lock.started && lock.background.count < lock.background.max) {",
+        wrong: "if force || (lock.started && lock.background.count <= lock.background.max) {",
+    },
+    Bug {
+        name: "another background request becomes active before one has ended",
+        file: "state.rs",
+        right: "        self.move_to(index, Place::Ended);
+        // Not before, for another may become active in its place.
+        self.discount(index);",
+        wrong: "        self.discount(index);
+        self.move_to(index, Place::Ended);",
+    },
+    Bug {
+        name: "nobody is let through the gate when there is room again",
+        file: "background.rs",
+        right: "        self.promote();
+        self.admit();",
+        wrong: "        self.promote();",
+    },
+    Bug {
+        name: "a reader keeps the number of a request that was taken back",
+        file: "state.rs",
+        right: "if slot.place == Place::Handed {",
+        wrong: "if false {",
+    },
+    Bug {
+        name: "what a closed device was processing ends well",
+        file: "lifecycle.rs",
+        right: "            lock.condemn(index, errno::ECONNABORTED);
+        }
+        lock.lists",
+        wrong: "            lock.move_to(index, Place::Aborting);
+        }
+        lock.lists",
+    },
+    Bug {
+        name: "readers sleep on after an abort",
+        file: "lifecycle.rs",
+        right: "        lock.dismiss_readers();
+",
+        wrong: "",
+    },
+    Bug {
+        name: "who polls sleeps on after an abort",
+        file: "lifecycle.rs",
+        right: "        lock.ring();
+",
+        wrong: "",
+    },
+    Bug {
+        name: "all has ended before all ends were told",
+        file: "state.rs",
+        right: "            C::ended(request, queue, outcome, abandoned);
+            // Only now, so that who waits until all has ended finds it so.
+            queue.lock().vacate(index);",
+        wrong: "            queue.lock().vacate(index);
+            C::ended(request, queue, outcome, abandoned);",
+    },
+    Bug {
+        name: "who waits until all has ended is not woken",
+        file: "state.rs",
+        right: "let drain = self.drain.take();",
+        wrong: "let drain = None;",
+    },
+    Bug {
+        name: "a killed caller frees its request under the lock",
+        file: "caller.rs",
+        right: "        drop(lock);
+        drop(withdrawn);",
+        wrong: "        drop(withdrawn);
+        drop(lock);",
+    },
+    Bug {
+        name: "a killed caller leaves its name behind",
+        file: "caller.rs",
+        right: "        slot.abandoned = true;",
+        wrong: "        slot.abandoned = false;",
+    },
+    Bug {
+        name: "a killed caller takes back what the daemon has",
+        file: "state.rs",
+        right: "Place::Gate | Place::Pending | Place::Handed => {}",
+        wrong: "Place::Gate | Place::Pending | Place::Handed | Place::Processing => {}",
+    },
+    Bug {
+        name: "what ended while its caller was killed is left behind",
+        file: "caller.rs",
+        right: "        if let Some(ended) = lock.collect(index) {
+            drop(lock);
+            return ended.into();
+        }",
+        wrong: "",
+    },
+    Bug {
+        name: "a call passes the gate before the start",
+        file: "caller.rs",
+        right: "if lock.started || force {",
+        wrong: "if true || force {",
+    },
+    Bug {
+        name: "a signal while the request is read is forgotten",
+        file: "reader.rs",
+        right: "        if interrupted {
+            lock.interrupt(self.index);
+        }",
+        wrong: "        let _ = interrupted;",
+    },
+    Bug {
+        name: "an interrupt waits behind requests",
+        file: "reader.rs",
+        right: "if let Some(index) = self.interrupts.front() {",
+        wrong: "if let Some(index) = self.interrupts.front().filter(|_| self.lists.pending.is_empty()) {",
+    },
+    Bug {
+        name: "a reader with a signal drops what it was handed",
+        file: "reader.rs",
+        right: "        let mut lock = self.lock();
+        if let Some(taken) = lock.take_given(seat, device, max_forgets) {
+            drop(lock);
+            return self.work(taken?);
+        }
+        // Nothing",
+        wrong: "        let mut lock = self.lock();
+        if lock.seats.at(seat).given != Given::Nothing {
+            lock.stand_up(seat);
+            return Err(errno::ERESTARTSYS);
+        }
+        // Nothing",
+    },
+    Bug {
+        name: "a reader that got memory does not look again",
+        file: "reader.rs",
+        right: "            // Something may have come while the lock was not held.
+            if let Some(taken) = lock.take_next(device, max_forgets) {
+                drop(lock);
+                return self.work(taken?);
+            }",
+        wrong: "",
+    },
+    Bug {
+        name: "who has looked does not send the next one when there is more",
+        file: "reader.rs",
+        right: "if !self.interrupts.is_empty() || !self.forgets.is_empty() {",
+        wrong: "if false {",
+    },
+    Bug {
+        name: "the reader that sleeps longest is handed the request",
+        file: "reader.rs",
+        right: "idle.push_front(seats, seat);",
+        wrong: "idle.push_back(seats, seat);",
+    },
+    Bug {
+        name: "fifteen forgets in a row",
+        file: "reader.rs",
+        right: "const FORGETS: i32 = 16;",
+        wrong: "const FORGETS: i32 = 15;",
+    },
+    Bug {
+        name: "requests starve forgets",
+        file: "reader.rs",
+        right: "self.lists.pending.is_empty() || self.forget_turn.next_is_forget()",
+        wrong: "self.lists.pending.is_empty() && self.forget_turn.next_is_forget()",
+    },
+    Bug {
+        name: "the last request to come is the first to be read",
+        file: "state.rs",
+        right: "            list.push_back(&mut self.slots, index);
+            depth",
+        wrong: "            list.push_front(&mut self.slots, index);
+            depth",
+    },
+    Bug {
+        name: "a table that grows forgets its slots",
+        file: "table.rs",
+        right: "let first = chunks.len() * CHUNK;",
+        wrong: "let first = 0;",
+    },
+    Bug {
+        name: "a slot is removed from the middle of a list and the next one not told",
+        file: "table.rs",
+        right: "            Self::links(slots, next).prev = prev;",
+        wrong: "            let _ = next;",
+    },
+];
+
+/// How long the model may take, before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A copy of what the model is made of, with a workspace of its own.
+struct Copy {
+    root: PathBuf,
+}
+
+impl Copy {
+    fn new() -> Self {
+        let crate_root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let workspace = crate_root.parent().expect("the crate is in a workspace");
+        let top = workspace.parent().expect("the workspace is in a checkout");
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("planted");
+        if root.exists() {
+            fs::remove_dir_all(&root).unwrap();
+        }
+        copy(&top.join("rust/queue"), &root.join("rust/queue"));
+        copy(&top.join("rust/sys"), &root.join("rust/sys"));
+        let model = root.join("userspace-test/queue-model");
+        copy(&crate_root.join("src"), &model.join("src"));
+        fs::copy(crate_root.join("Cargo.toml"), model.join("Cargo.toml")).unwrap();
+        let text = fs::read_to_string(workspace.join("Cargo.toml")).unwrap();
+        let members = text.find("members = [").expect("the workspace has members");
+        let end = members + text[members..].find(']').expect("the list has an end") + 1;
+        let text = format!(
+            "{}members = [\"queue-model\"]{}",
+            &text[..members],
+            &text[end..]
+        );
+        fs::write(root.join("userspace-test/Cargo.toml"), text).unwrap();
+        let lock = root.join("userspace-test/Cargo.lock");
+        fs::copy(workspace.join("Cargo.lock"), lock).unwrap();
+        Copy { root }
+    }
+
+    /// Runs the model, or only builds it; whether it went well, and what it said.
+    fn run(&self, arguments: &[&str]) -> (bool, String) {
+        let output = self.root.join("output");
+        let file = fs::File::create(&output).unwrap();
+        let mut child = Command::new(env!("CARGO"))
+            .current_dir(self.root.join("userspace-test"))
+            .args(["test", "--offline", "--quiet", "-p", "queue-model", "--lib"])
+            .args(arguments)
+            .env(
+                "CARGO_TARGET_DIR",
+                self.root.parent().unwrap().join("target"),
+            )
+            .env("QUEUE_MODEL_ITERATIONS", "300")
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        let success = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status.success();
+            }
+            if start.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break false;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        let said = fs::read(&output).unwrap();
+        (success, String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Plants a bug, runs the model, and takes the bug out again. The tests that failed; none when
+    /// all went well.
+    fn try_bug(&self, bug: &Bug) -> Vec<String> {
+        let path = self.root.join("rust/queue").join(bug.file);
+        let text = fs::read_to_string(&path).unwrap();
+        let count = text.matches(bug.right).count();
+        assert_eq!(
+            count, 1,
+            "{}: not one place for it in {}",
+            bug.name, bug.file
+        );
+        fs::write(&path, text.replace(bug.right, bug.wrong)).unwrap();
+        let (builds, said) = self.run(&["--no-run"]);
+        assert!(builds, "{}: does not compile:\n{said}", bug.name);
+        let (success, said) = self.run(&[]);
+        fs::write(&path, text).unwrap();
+        if success {
+            return Vec::new();
+        }
+        let mut failed: Vec<String> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter(|line| line.contains("::") && !line.contains(' '))
+            .map(|line| line.rsplit("::").next().unwrap_or(line).to_string())
+            .collect();
+        failed.sort();
+        failed.dedup();
+        if failed.is_empty() {
+            failed.push("(hangs, or fails as a whole)".to_string());
+        }
+        failed
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes minutes; runs cargo"]
+fn planted_bugs_are_found() {
+    let copy = Copy::new();
+    let (success, said) = copy.run(&[]);
+    assert!(success, "the model fails without a bug:\n{said}");
+    let wanted = std::env::var("PLANTED").unwrap_or_default();
+    let mut missed = Vec::new();
+    for bug in BUGS.iter().filter(|bug| bug.name.contains(&wanted)) {
+        let start = Instant::now();
+        let failed = copy.try_bug(bug);
+        let seconds = start.elapsed().as_secs();
+        let by = match &failed[..] {
+            [] => "NOT FOUND".to_string(),
+            [one] => format!("found by {one}"),
+            [first, ..] => format!("found by {} tests, {first} the first", failed.len()),
+        };
+        println!("{}: {by} ({seconds} s)", bug.name);
+        if failed.is_empty() {
+            missed.push(bug.name);
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:#?}");
+}
