@@ -29,6 +29,11 @@ def shell(*options, script):
     return guest(*options, command=["sh", "-c", script])
 
 
+def broken_module(kernel):
+    """The options that show a guest the module that is wrong on purpose."""
+    return "--share", str(BUILD / f"broken-{kernel}")
+
+
 def lint(section):
     results.run(section, [SCRIPTS / "lint"])
 
@@ -74,6 +79,34 @@ def debug(section):
     """The same on the kernel that watches locks, memory and leaks."""
     kunit(section, "debug")
     guest_tests(section, "rust_fuse", "debug")
+    debug_reports(section)
+
+
+# What broken.ko does wrong, and how the kernel says so. Lockdep's comes first: it stops
+# watching once something else was reported.
+REPORTS = {
+    "order": "possible circular locking dependency",
+    "atomic": "BUG: scheduling while atomic|sleeping function called from invalid context",
+    "stray": "KASAN: slab-out-of-bounds",
+    "leak": "unreferenced object",
+}
+
+
+def debug_reports(section):
+    """That this kernel sees what it is there to see."""
+    log = BUILD / "log/broken.log"
+    script = f"""for what in {" ".join(REPORTS)}; do
+        insmod /run/guest/share/broken.ko what=$what; rmmod broken
+    done"""
+    run = subprocess.run(
+        shell("--kernel", "debug", "--module", "none", "--log", log, *broken_module("debug"), script=script),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    check(section, "a report makes the status 70", run.returncode == 70, f"status {run.returncode}")
+    for what, report in REPORTS.items():
+        seen = re.search(report, log.read_text(errors="replace"))
+        check(section, f"the kernel reports: {what}", seen, f"{report} is not in {log}")
 
 
 HOST_ROOT = """
@@ -141,7 +174,8 @@ def selfcheck(section):
     )
     broken(
         "a kernel warning fails",
-        f'{passes}; echo "WARNING: on purpose" >/dev/kmsg',
+        f"{passes}; insmod /run/guest/share/broken.ko what=warn",
+        *broken_module("release"),
         failing=["(exit status)"],
     )
     broken(
@@ -226,8 +260,8 @@ TITLES = {
 # What must be built for which section; lint and host build for themselves.
 MODULE = (("kernel", "release"), ("module", "release"), ("userspace",))
 NEEDS = dict.fromkeys(("kunit", "guest", "cfuse", "hosts", "demo"), MODULE) | {
-    "self": MODULE[:1],
-    "debug": (("kernel", "debug"), ("module", "debug"), ("userspace",)),
+    "self": (("kernel", "release"), ("module", "release", "broken")),
+    "debug": (("kernel", "debug"), ("module", "debug"), ("module", "debug", "broken"), ("userspace",)),
 }
 
 
