@@ -100,7 +100,7 @@ pub(crate) fn take(work: Work<'_, Probe>, manner: Manner) -> Option<u64> {
             }
             None
         }
-        Work::Request(delivery) => {
+        Work::Request(mut delivery) => {
             let unique = delivery.unique();
             assert_eq!(unique & INTERRUPT_BIT, 0);
             let id = delivery.request().id;

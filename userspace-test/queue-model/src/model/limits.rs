@@ -115,3 +115,32 @@ fn memory_runs_out() {
         finish(&queue, vec![daemon]);
     });
 }
+
+#[test]
+fn a_refused_connection_hangs_nobody() {
+    explore(1000, || {
+        let (queue, device) = made();
+        books(|books| books.gate_is_shut = true);
+        let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
+        let calls = callers(&queue, 1..4);
+        let submits = [4, 5].map(|id| go(&queue, move |queue| submit(queue, id, false)));
+        calls[0].task.signal(Signal::Fatal);
+        submits[0].task.signal(Signal::Fatal);
+        let forced = go(&queue, |queue| call(queue, 6, true));
+        queue.refuse(errno::EIO);
+        for outcome in join_all(calls) {
+            assert!(matches!(outcome, Err(errno::EIO | errno::EINTR)));
+        }
+        for outcome in join_all(submits.into()) {
+            assert!(matches!(outcome, Ok(()) | Err(errno::EIO | errno::EINTR)));
+        }
+        assert_eq!(forced.join(), Ok(()), "what is forced is sent all the same");
+        books(|books| {
+            for (_, record) in books.all() {
+                let told = record.ended.map_or(Err(errno::EIO), |(outcome, _)| outcome);
+                assert_eq!(told, Err(errno::EIO));
+            }
+        });
+        finish(&queue, servers);
+    });
+}

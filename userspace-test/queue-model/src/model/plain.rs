@@ -65,6 +65,7 @@ pub(super) struct Plain {
     pub(super) connected: bool,
     batch: bool,
     reader_error: Error,
+    refusal: Option<Error>,
     no_interrupt: bool,
     pub(super) max: u32,
     pub(super) threshold: u32,
@@ -91,6 +92,7 @@ impl Plain {
             connected: true,
             batch: false,
             reader_error: errno::ENODEV,
+            refusal: None,
             no_interrupt: false,
             max: 12,
             threshold: 9,
@@ -119,6 +121,10 @@ impl Plain {
         });
         if !self.connected {
             self.requests[id].returned = Some(Err(errno::ENOTCONN));
+            return;
+        }
+        if let (Some(error), false) = (self.refusal, forced) {
+            self.requests[id].returned = Some(Err(error));
             return;
         }
         if !background {
@@ -322,19 +328,35 @@ impl Plain {
         ] {
             ends.append(list);
         }
-        let mut refused = std::mem::take(&mut self.gate);
-        refused.append(&mut self.background_gate);
+        let refused = self.empty_gate();
         for id in ends {
             self.end(id, Err(errno::ECONNABORTED));
         }
         for id in refused {
-            let request = &mut self.requests[id];
-            if request.background {
-                request.waited_for = false;
-                request.returned = Some(Ok(()));
-            }
-            self.end(id, Err(errno::ENOTCONN));
+            self.turn_away(id, errno::ENOTCONN);
         }
+    }
+
+    pub(super) fn refuse(&mut self, error: Error) {
+        self.refusal = Some(error);
+        for id in self.empty_gate() {
+            self.turn_away(id, error);
+        }
+    }
+
+    fn empty_gate(&mut self) -> VecDeque<usize> {
+        let mut all = std::mem::take(&mut self.gate);
+        all.append(&mut self.background_gate);
+        all
+    }
+
+    fn turn_away(&mut self, id: usize, error: Error) {
+        let request = &mut self.requests[id];
+        if request.background {
+            request.waited_for = false;
+            request.returned = Some(Ok(()));
+        }
+        self.end(id, Err(error));
     }
 
     /// Whether poll says that there is something, or an error.

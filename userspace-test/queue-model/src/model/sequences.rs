@@ -77,6 +77,7 @@ enum Op {
     Detach {
         which: usize,
     },
+    Refuse,
     Abort {
         error: Error,
     },
@@ -127,6 +128,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..5_u32).prop_map(|threshold| Op::SetThreshold { threshold }),
         2 => Just(Op::Attach),
         1 => which.prop_map(|which| Op::Detach { which }),
+        1 => Just(Op::Refuse),
         1 => error.prop_map(|error| Op::Abort { error }),
     ]
 }
@@ -169,7 +171,7 @@ struct World<'q> {
 fn translate(work: Result<Work<'_, Probe>>) -> (Got, Option<Delivery<'_, Probe>>) {
     let got = match work {
         Err(error) => Got::Error(error),
-        Ok(Work::Request(delivery)) => {
+        Ok(Work::Request(mut delivery)) => {
             return (Got::Request(delivery.request().id as usize), Some(delivery));
         }
         Ok(Work::Interrupt { of }) => {
@@ -360,6 +362,10 @@ impl World<'_> {
                         self.queue.detach(device);
                     }
                 }
+            }
+            Op::Refuse => {
+                self.plain.refuse(errno::EIO);
+                self.queue.refuse(errno::EIO);
             }
             Op::Abort { error } => {
                 self.plain.abort(error);
