@@ -45,13 +45,12 @@ pub(super) fn read(line: &Line, to: &mut IovIterDest<'_>, wait: bool) -> Result<
 /// Copies a request; none when it was too large.
 fn deliver(
     to: &mut IovIterDest<'_>,
-    delivery: Delivery<'_, Message>,
+    mut delivery: Delivery<'_, Message>,
     minor: u32,
 ) -> Result<Option<usize>> {
+    let unique = delivery.unique();
     let message = delivery.request();
-    let header = message.header(delivery.unique(), minor);
-    // CAST: `u32` to `usize` on a 64-bit machine.
-    let len = header.len as usize;
+    let len = message.address(unique, minor);
     if len > to.len() {
         let error = match message.opcode() {
             Opcode::Setxattr => E2BIG,
@@ -60,9 +59,10 @@ fn deliver(
         delivery.fail(error);
         return Ok(None);
     }
-    copy(to, &header)?;
-    for bytes in message.arguments(minor) {
-        copy(to, bytes)?;
+    for piece in message.pieces(minor) {
+        if !piece.is_empty() {
+            copy(to, piece)?;
+        }
     }
     delivery.sent()?;
     Ok(Some(len))

@@ -141,13 +141,13 @@ struct Answered {
 }
 
 impl Completion for Answered {
-    fn ended(&self, reply: Reply, _arguments: &[u8], outcome: Result) {
+    fn ended(&self, reply: &mut Reply, outcome: Result) {
         // The superblock is gone, or going: then nobody waits for the outcome either.
         self.superblock.with(|sb| {
             if outcome.is_err_and(|err| err == ECONNABORTED || err == ENOTCONN) {
                 return;
             }
-            match outcome.and_then(|()| read(&reply)) {
+            match outcome.and_then(|()| read(reply)) {
                 Ok(reply) => settle(sb, &reply),
                 Err(_) => sb.data().refuse(),
             }

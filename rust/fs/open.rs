@@ -58,7 +58,7 @@ struct Keep {
 }
 
 impl Completion for Keep {
-    fn ended(&self, _reply: Reply, _arguments: &[u8], _outcome: Result) {}
+    fn ended(&self, _reply: &mut Reply, _outcome: Result) {}
 }
 
 impl OpenFile {

@@ -208,8 +208,8 @@ impl Reading {
 
     /// Sends it and waits for the reply.
     fn wait(self, mount: &Mount) -> Result {
-        let reply = mount.connection.call(self.request)?.into_reply();
-        self.done.ended(reply, &[], Ok(()));
+        let mut replied = mount.connection.call(self.request)?;
+        self.done.ended(replied.reply(), Ok(()));
         Ok(())
     }
 
@@ -221,11 +221,11 @@ impl Reading {
 }
 
 impl Completion for Done {
-    fn ended(&self, reply: Reply, _arguments: &[u8], outcome: Result) {
+    fn ended(&self, reply: &mut Reply, outcome: Result) {
         let inode = self.file.inode();
         invalidate_atime(inode);
         let received = reply.received;
-        let Data::Folios(folios) = reply.data else {
+        let Data::Folios(folios) = reply.take_data() else {
             return;
         };
         if outcome.is_err() {

@@ -2,7 +2,7 @@
 
 //! Who asks.
 
-use crate::vfs::ns::{Gid, Uid, UserNamespace};
+use crate::vfs::ns::{pid_in, Gid, Uid, UserNamespace};
 use kernel::{current, pid_namespace::PidNamespace, prelude::*};
 
 /// The caller, as the request's header names it.
@@ -28,22 +28,25 @@ impl Caller {
 
     /// The current thread. EOVERFLOW when the daemon's user namespace has no numbers for it.
     pub(super) fn current(users: &UserNamespace, pids: &PidNamespace) -> Result<Self> {
-        let caller = Self::current_or_overflow(users, pids);
-        Ok(Caller {
-            uid: Uid::current_fsuid().in_ns(users).ok_or(EOVERFLOW)?,
-            gid: Gid::current_fsgid().in_ns(users).ok_or(EOVERFLOW)?,
-            ..caller
-        })
+        let uid = Uid::current_fsuid().in_ns(users).ok_or(EOVERFLOW)?;
+        let gid = Gid::current_fsgid().in_ns(users).ok_or(EOVERFLOW)?;
+        Ok(Self::current_as(uid, gid, pids))
     }
 
     /// The current thread, with the overflow numbers where the daemon's user namespace has none.
     pub(super) fn current_or_overflow(users: &UserNamespace, pids: &PidNamespace) -> Self {
+        let uid = Uid::current_fsuid().in_ns_munged(users);
+        let gid = Gid::current_fsgid().in_ns_munged(users);
+        Self::current_as(uid, gid, pids)
+    }
+
+    fn current_as(uid: u32, gid: u32, pids: &PidNamespace) -> Self {
         let thread = current!();
         Caller {
-            uid: Uid::current_fsuid().in_ns_munged(users),
-            gid: Gid::current_fsgid().in_ns_munged(users),
+            uid,
+            gid,
             // CAST: Process ids are not negative.
-            pid: crate::vfs::ns::pid_in(thread, pids) as u32,
+            pid: pid_in(thread, pids) as u32,
             global_pid: thread.pid() as u32,
         }
     }

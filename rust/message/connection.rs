@@ -106,17 +106,16 @@ impl Connection {
 
     /// Sends a request and waits for the reply; see [`Queue::call`] for the errors.
     pub(crate) fn call<O: Operation>(&self, request: Request<O>) -> Result<Replied<O>> {
-        let message = KBox::new(request.message, GFP_KERNEL)?;
-        self.queue.call(message, request.force).map(Replied::new)
+        self.queue
+            .call(request.message, request.force)
+            .map(Replied::new)
     }
 
     /// Sends a request that nobody waits for, though it may wait until there are fewer of them; see
     /// [`Queue::submit`] for the errors. Its completion is not told when it is refused.
     pub(crate) fn submit<O: Operation>(&self, request: Request<O>) -> Result {
-        let force = request.force;
-        let message = KBox::new(request.message, GFP_KERNEL)?;
         self.queue
-            .submit(message, force)
+            .submit(request.message, request.force)
             .map_err(|(error, _)| error)
     }
 

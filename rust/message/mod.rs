@@ -8,7 +8,6 @@
 
 #![deny(unsafe_code)]
 
-mod bytes;
 mod caller;
 mod connection;
 mod endpoint;
@@ -16,6 +15,7 @@ mod operation;
 mod registry;
 mod reply;
 mod request;
+mod wire;
 
 pub(crate) use caller::Caller;
 pub(crate) use connection::{max_user_limit, Connection, Terms};
@@ -39,24 +39,18 @@ use crate::{
     sys::insist,
     trace,
 };
-use bytes::Bytes;
-use kernel::{prelude::*, sync::Arc};
-use operation::Old;
+use kernel::{alloc::AllocError, prelude::*, sync::Arc};
+use operation::Kind;
+use wire::Wire;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What a request carries.
 pub(crate) struct Message {
+    kind: &'static Kind,
     connection: u32,
-    opcode: Opcode,
-    nodeid: u64,
-    caller: Caller,
-    /// The structure that the arguments begin with has this many bytes.
-    fixed: usize,
-    /// The arguments: that structure, and names.
-    arguments: Bytes,
-    old_in: Option<Old>,
-    old_out: Option<Old>,
-    grants: Grants,
+    /// The calling thread in the initial pid namespace.
+    global_pid: u32,
+    wire: Wire,
     reply: Reply,
     /// Who is told of the end of a background request.
     completion: Option<Arc<dyn Completion>>,
@@ -66,41 +60,48 @@ pub(crate) struct Message {
 pub(crate) trait Completion: Send + Sync {
     /// The request has ended: `reply` holds what the daemon sent, if the outcome is good. Runs in
     /// whatever thread ended it, without locks; may sleep, but not wait for a daemon.
-    fn ended(&self, reply: Reply, arguments: &[u8], outcome: Result);
+    fn ended(&self, reply: &mut Reply, outcome: Result);
 }
 
 impl Message {
+    /// A message without arguments.
+    fn new(kind: &'static Kind, connection: u32, nodeid: u64, caller: Caller) -> impl Init<Self> {
+        let header = abi::InHeader {
+            opcode: kind.opcode.into(),
+            nodeid,
+            uid: caller.uid,
+            gid: caller.gid,
+            pid: caller.pid,
+            ..Default::default()
+        };
+        init!(Message {
+            kind,
+            connection,
+            global_pid: caller.global_pid,
+            wire <- Wire::new(header),
+            reply <- Reply::new(),
+            completion: None,
+        })
+    }
+
     /// What is asked for.
     pub(crate) fn opcode(&self) -> Opcode {
-        self.opcode
+        self.kind.opcode
     }
 
-    /// The header of the request, as a daemon of that minor version gets it.
-    pub(crate) fn header(&self, unique: u64, minor: u32) -> abi::InHeader {
-        let [fixed, names] = self.arguments(minor);
-        abi::InHeader {
-            // CAST: Arguments are a few pages at most.
-            len: (size_of::<abi::InHeader>() + fixed.len() + names.len()) as u32,
-            opcode: self.opcode.into(),
-            unique,
-            nodeid: self.nodeid,
-            uid: self.caller.uid,
-            gid: self.caller.gid,
-            pid: self.caller.pid,
-            ..Default::default()
-        }
+    /// Completes the request for a daemon of that minor version; returns its length in bytes.
+    pub(crate) fn address(&mut self, unique: u64, minor: u32) -> usize {
+        self.wire.address(self.kind, unique, minor)
     }
 
-    /// The arguments, as a daemon of that minor version gets them: the structure, and names.
-    pub(crate) fn arguments(&self, minor: u32) -> [&[u8]; 2] {
-        let (fixed, names) = self.arguments.as_slice().split_at(self.fixed);
-        let known = Old::size(self.old_in, minor, fixed.len());
-        [&fixed[..known], names]
+    /// The request as it is copied to a daemon of that minor version, one piece after another.
+    pub(crate) fn pieces(&self, minor: u32) -> [&[u8]; 3] {
+        self.wire.pieces(self.kind, minor)
     }
 
     /// How many bytes of its structure a daemon of that minor version replies with.
     pub(crate) fn reply_size(&self, minor: u32) -> usize {
-        Old::size(self.old_out, minor, self.reply.fixed_size())
+        self.kind.out_size(minor)
     }
 
     /// Where the reply goes.
@@ -110,7 +111,7 @@ impl Message {
 
     /// Gives back what a reply grants that nobody will take.
     fn give_back(&self, queue: &Queue<Message>) {
-        match self.grants {
+        match self.kind.grants {
             Grants::Nothing => {}
             Grants::Node => {
                 let nodeid = self
@@ -121,77 +122,54 @@ impl Message {
                     forget(queue, nodeid);
                 }
             }
-            Grants::File => self.release(queue, Opcode::Release),
-            Grants::Directory => self.release(queue, Opcode::Releasedir),
+            Grants::File => self.release(queue, op::Release::KIND),
+            Grants::Directory => self.release(queue, op::Releasedir::KIND),
         }
     }
 
-    fn release(&self, queue: &Queue<Message>, opcode: Opcode) {
+    fn release(&self, queue: &Queue<Message>, kind: &'static Kind) {
         let Some(open) = self.reply.fixed::<abi::OpenOut>() else {
             return;
         };
-        let flags = abi::OpenIn::read_from_prefix(self.arguments.as_slice())
-            .map_or(0, |(open, _)| open.flags);
+        let flags =
+            abi::OpenIn::read_from_prefix(self.wire.arguments()).map_or(0, |(open, _)| open.flags);
         let release = abi::ReleaseIn {
             fh: open.fh,
             flags,
             ..Default::default()
         };
-        // The arguments fit inside the message, so that this needs no memory but for the box.
-        let Ok(arguments) = Bytes::new(release.as_bytes()) else {
-            return;
-        };
-        let message = Message {
-            connection: self.connection,
-            opcode,
-            nodeid: self.nodeid,
-            caller: Caller::NOBODY,
-            fixed: size_of::<abi::ReleaseIn>(),
-            arguments,
-            old_in: None,
-            old_out: None,
-            grants: Grants::Nothing,
-            reply: Reply::new(0),
-            completion: None,
-        };
-        // After an abort there is nobody to tell.
-        let _ = queue.submit(boxed(message), true);
+        let nodeid = self.wire.header().nodeid;
+        let release_of = || Message::new(kind, self.connection, nodeid, Caller::NOBODY);
+        let mut message = insist(|| KBox::init(release_of(), GFP_KERNEL).map_err(|_| AllocError));
+        // The arguments fit inline, which takes no memory; after an abort there is nobody to tell.
+        if message.wire.append(release.as_bytes()).is_ok() {
+            let _ = queue.submit(message, true);
+        }
     }
 }
 
 fn forget(queue: &Queue<Message>, nodeid: u64) {
-    let mut node = boxed(queue::forget_node());
+    let mut node = insist(|| KBox::new(queue::forget_node(), GFP_KERNEL));
     node.value = Forget { nodeid, nlookup: 1 };
     queue.forget(node);
-}
-
-/// A box around `value`, whatever it takes: for what the daemon must be told.
-fn boxed<T>(value: T) -> KBox<T> {
-    KBox::write(insist(|| KBox::new_uninit(GFP_KERNEL)), value)
 }
 
 impl Carried for Message {
     fn facts(&self) -> Facts {
         Facts {
             connection: self.connection,
-            opcode: self.opcode.into(),
-            nodeid: self.nodeid,
-            pid: self.caller.global_pid,
+            opcode: self.kind.opcode.into(),
+            nodeid: self.wire.header().nodeid,
+            pid: self.global_pid,
         }
     }
 
-    fn ended(request: KBox<Self>, queue: &Queue<Self>, outcome: Result, abandoned: bool) {
+    fn ended(mut request: KBox<Self>, queue: &Queue<Self>, outcome: Result, abandoned: bool) {
         if abandoned && outcome.is_ok() {
             request.give_back(queue);
         }
-        let Message {
-            completion,
-            reply,
-            arguments,
-            ..
-        } = KBox::into_inner(request);
-        if let Some(completion) = completion {
-            completion.ended(reply, arguments.as_slice(), outcome);
+        if let Some(completion) = request.completion.take() {
+            completion.ended(&mut request.reply, outcome);
         }
     }
 

@@ -3,6 +3,7 @@
 //! One type per operation: what it sends, and what comes back.
 
 use crate::abi::{self, Opcode};
+use core::mem::size_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// An operation of the protocol.
@@ -19,6 +20,39 @@ pub(crate) trait Operation {
     const OLD_OUT: Option<Old> = None;
     /// What the kernel must give back when nobody takes the reply.
     const GRANTS: Grants = Grants::Nothing;
+
+    /// All of that, for a message that is of no type any more.
+    const KIND: &'static Kind = &Kind {
+        opcode: Self::OPCODE,
+        in_size: size_of::<Self::In>(),
+        out_size: size_of::<Self::Out>(),
+        old_in: Self::OLD_IN,
+        old_out: Self::OLD_OUT,
+        grants: Self::GRANTS,
+    };
+}
+
+/// An [`Operation`], as a value.
+pub(crate) struct Kind {
+    pub(super) opcode: Opcode,
+    in_size: usize,
+    out_size: usize,
+    old_in: Option<Old>,
+    old_out: Option<Old>,
+    pub(super) grants: Grants,
+}
+
+impl Kind {
+    /// How many bytes a request's structure has, and how many of them a daemon of that minor
+    /// version knows.
+    pub(super) fn in_size(&self, minor: u32) -> (usize, usize) {
+        (self.in_size, Old::size(self.old_in, minor, self.in_size))
+    }
+
+    /// How many bytes of its structure a daemon of that minor version replies with.
+    pub(super) fn out_size(&self, minor: u32) -> usize {
+        Old::size(self.old_out, minor, self.out_size)
+    }
 }
 
 /// A structure was shorter once.
@@ -32,7 +66,7 @@ pub(crate) struct Old {
 
 impl Old {
     /// How many of `size` bytes a daemon of that minor version knows.
-    pub(crate) fn size(old: Option<Old>, minor: u32, size: usize) -> usize {
+    fn size(old: Option<Old>, minor: u32, size: usize) -> usize {
         match old {
             Some(old) if minor < old.below => old.size,
             _ => size,

@@ -59,7 +59,6 @@ impl Data {
 /// A reply: a structure, and data.
 pub(crate) struct Reply {
     fixed: [u64; FIXED / size_of::<u64>()],
-    fixed_size: usize,
     /// What of the reply has no structure.
     pub(crate) data: Data,
     /// How many bytes of data came.
@@ -67,19 +66,18 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Room for a structure of that size.
-    pub(super) fn new(fixed_size: usize) -> Self {
-        debug_assert!(fixed_size <= FIXED);
-        Reply {
-            fixed: [0; FIXED / size_of::<u64>()],
-            fixed_size,
+    /// Room for any structure, and no data.
+    pub(super) fn new() -> impl Init<Self> {
+        init!(Reply {
+            fixed <- pin_init::init_zeroed(),
             data: Data::None,
             received: 0,
-        }
+        })
     }
 
-    pub(super) fn fixed_size(&self) -> usize {
-        self.fixed_size
+    /// The data, taken out.
+    pub(crate) fn take_data(&mut self) -> Data {
+        core::mem::replace(&mut self.data, Data::None)
     }
 
     /// The structure.

@@ -2,16 +2,14 @@
 
 //! Making a request of an operation.
 
-use super::{
-    bytes::Bytes, operation::Operation, Caller, Completion, Connection, Data, Message, Reply,
-};
+use super::{operation::Operation, Caller, Completion, Connection, Data, Message, Reply};
 use core::marker::PhantomData;
 use kernel::{prelude::*, sync::Arc};
 use zerocopy::IntoBytes;
 
 /// A request for the operation `O`, not sent yet.
 pub(crate) struct Request<O: Operation> {
-    pub(super) message: Message,
+    pub(super) message: KBox<Message>,
     /// It is sent even when memory is short or the connection has not started, and not taken back
     /// when its caller is killed.
     pub(super) force: bool,
@@ -32,20 +30,13 @@ impl<O: Operation> Request<O> {
         nodeid: u64,
         arguments: &O::In,
     ) -> Result<Self> {
+        let mut message = KBox::init(
+            Message::new(O::KIND, connection.id(), nodeid, caller),
+            GFP_KERNEL,
+        )?;
+        message.wire.append(arguments.as_bytes())?;
         Ok(Request {
-            message: Message {
-                connection: connection.id(),
-                opcode: O::OPCODE,
-                nodeid,
-                caller,
-                fixed: size_of::<O::In>(),
-                arguments: Bytes::new(arguments.as_bytes())?,
-                old_in: O::OLD_IN,
-                old_out: O::OLD_OUT,
-                grants: O::GRANTS,
-                reply: Reply::new(size_of::<O::Out>()),
-                completion: None,
-            },
+            message,
             force: false,
             operation: PhantomData,
         })
@@ -53,8 +44,8 @@ impl<O: Operation> Request<O> {
 
     /// Adds a name to the arguments. ENOMEM. `name` holds no zero byte.
     pub(crate) fn name(mut self, name: &[u8]) -> Result<Self> {
-        self.message.arguments.append(name)?;
-        self.message.arguments.append(&[0])?;
+        self.message.wire.append(name)?;
+        self.message.wire.append(&[0])?;
         Ok(self)
     }
 
@@ -110,7 +101,7 @@ impl<O: Operation> Replied<O> {
     }
 
     /// The whole reply.
-    pub(crate) fn into_reply(self) -> Reply {
-        KBox::into_inner(self.message).reply
+    pub(crate) fn reply(&mut self) -> &mut Reply {
+        &mut self.message.reply
     }
 }

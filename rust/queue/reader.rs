@@ -286,8 +286,8 @@ impl<C: Carried> Delivery<'_, C> {
     }
 
     /// What is to be copied.
-    pub(crate) fn request(&self) -> &C {
-        match &self.request {
+    pub(crate) fn request(&mut self) -> &mut C {
+        match &mut self.request {
             Some(request) => request,
             // It is taken out only by what consumes `self`.
             None => unreachable!(),

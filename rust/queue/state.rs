@@ -57,6 +57,11 @@ impl Place {
         Place::Ended,
     ];
 
+    /// Whether a reader or a writer has the request: there is one list for those.
+    fn is_copy(self) -> bool {
+        matches!(self, Place::Handed | Place::Reading | Place::Writing)
+    }
+
     /// The name as it stands in traces and in `queues`.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -206,7 +211,6 @@ pub(super) struct Lists {
     /// Requests that a reader or a writer has.
     pub(super) copying: List<PLACE>,
     pub(super) aborting: List<PLACE>,
-    pub(super) ended: List<PLACE>,
     /// The open devices, each with the list of what it is processing.
     pub(super) devices: Table<Device>,
 }
@@ -220,15 +224,15 @@ impl Lists {
             pending: List::new(),
             copying: List::new(),
             aborting: List::new(),
-            ended: List::new(),
             devices: Table::new(),
         }
     }
 
-    /// The list for a place, of a background request or not, read by that device.
+    /// The list for a place, of a background request or not, read by that device. What has ended is
+    /// in none: its caller knows where it is.
     fn of(&mut self, place: Place, background: bool, device: Index) -> Option<&mut List<PLACE>> {
         Some(match place {
-            Place::None => return None,
+            Place::None | Place::Ended => return None,
             Place::Gate if background => &mut self.background_gate,
             Place::Gate => &mut self.gate,
             Place::Background => &mut self.background,
@@ -236,7 +240,6 @@ impl Lists {
             Place::Handed | Place::Reading | Place::Writing => &mut self.copying,
             Place::Processing => &mut self.devices.at(device).processing,
             Place::Aborting => &mut self.aborting,
-            Place::Ended => &mut self.ended,
         })
     }
 }
@@ -334,24 +337,22 @@ impl<C: Carried> State<C> {
     pub(super) fn move_to(&mut self, index: Index, to: Place) {
         let slot = self.slots.at(index);
         let (background, device) = (slot.background, slot.device);
+        let (facts, unique) = (slot.facts, unique::encode(index, slot.generation));
         let from = core::mem::replace(&mut slot.place, to);
-        if let Some(list) = self.lists.of(from, background, device) {
-            list.remove(&mut self.slots, index);
-        }
         let mut depth = 0;
-        if let Some(list) = self.lists.of(to, background, device) {
-            list.push_back(&mut self.slots, index);
-            depth = list.len();
+        if from.is_copy() && to.is_copy() {
+            depth = self.lists.copying.len();
+        } else {
+            if let Some(list) = self.lists.of(from, background, device) {
+                list.remove(&mut self.slots, index);
+            }
+            if let Some(list) = self.lists.of(to, background, device) {
+                list.push_back(&mut self.slots, index);
+                depth = list.len();
+            }
         }
         self.passed[to as usize] += 1;
-        let slot = self.slots.at(index);
-        C::moved(
-            &slot.facts,
-            unique::encode(index, slot.generation),
-            from,
-            to,
-            depth,
-        );
+        C::moved(&facts, unique, from, to, depth);
     }
 
     /// A request is ready for the daemon: straight to the reader that went to sleep last, whose

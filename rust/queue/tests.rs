@@ -118,7 +118,7 @@ fn read<'q, 'l>(queue: &'q Probes<'l>, device: DeviceId) -> Result<Delivery<'q, 
 
 /// Reads a request, the one of that number, to its end; its `unique`.
 fn take(queue: &Probes<'_>, device: DeviceId, id: usize) -> Result<u64> {
-    let delivery = read(queue, device)?;
+    let mut delivery = read(queue, device)?;
     let unique = delivery.unique();
     if delivery.request().id != id {
         return Err(errno::EINVAL);
@@ -314,7 +314,7 @@ mod tests {
         {
             while (requests, forgets) != (expected_requests, expected_forgets) {
                 match queue.read(device, false, 1)? {
-                    Work::Request(delivery) => {
+                    Work::Request(mut delivery) => {
                         assert!(delivery.request().id == requests);
                         delivery.sent()?;
                         requests += 1;

@@ -62,6 +62,8 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
         } else {
             None
         },
+        // There is no way to write to a folio but through a pointer that was pinned to read it.
+        dirty_folio: Some(bindings::noop_dirty_folio),
         migrate_folio: Some(bindings::filemap_migrate_folio),
         ..pin_init::zeroed()
     };

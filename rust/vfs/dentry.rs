@@ -83,7 +83,8 @@ impl<T: FileSystem> DEntry<T> {
     pub(crate) fn inode(&self) -> Option<&INode<T>> {
         // SAFETY: The entry is valid.
         let inode = unsafe { bindings::d_inode_rcu(self.as_ptr()) };
-        // SAFETY: An inode's memory stays as long as that of its entries.
+        // SAFETY: Whoever has the entry counts it, and a counted entry keeps its inode; or it is seen
+        // under RCU, which keeps the memory of the inode as well.
         (!inode.is_null()).then(|| unsafe { INode::from_raw(inode) })
     }
 

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A request as the daemon reads it.
+
+use super::operation::Kind;
+use crate::abi::InHeader;
+use kernel::prelude::*;
+use zerocopy::IntoBytes;
+use zerocopy_derive::{Immutable, IntoBytes};
+
+/// Room for the arguments of every operation, with a name of usual length.
+const INLINE: usize = 96;
+
+/// A header and arguments, in one piece while the arguments are few, as nearly all are.
+pub(super) struct Wire {
+    inline: Inline,
+    /// How many bytes of arguments are inline.
+    len: usize,
+    /// All arguments, once they are too many.
+    long: KVec<u8>,
+}
+
+/// What is copied to the daemon in one go.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct Inline {
+    header: InHeader,
+    arguments: [u8; INLINE],
+}
+
+impl Wire {
+    /// A request without arguments.
+    pub(super) fn new(header: InHeader) -> impl Init<Self> {
+        init!(Wire {
+            inline <- init!(Inline {
+                header,
+                arguments <- pin_init::init_zeroed(),
+            }),
+            len: 0,
+            long: KVec::new(),
+        })
+    }
+
+    pub(super) fn header(&self) -> &InHeader {
+        &self.inline.header
+    }
+
+    /// Adds arguments at the end. ENOMEM, where they do not fit inline.
+    pub(super) fn append(&mut self, more: &[u8]) -> Result {
+        let Wire { inline, len, long } = self;
+        let end = *len + more.len();
+        match inline.arguments.get_mut(*len..end) {
+            Some(room) if long.is_empty() => {
+                room.copy_from_slice(more);
+                *len = end;
+            }
+            _ => {
+                if long.is_empty() {
+                    long.extend_from_slice(&inline.arguments[..*len], GFP_KERNEL)?;
+                }
+                long.extend_from_slice(more, GFP_KERNEL)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The arguments.
+    pub(super) fn arguments(&self) -> &[u8] {
+        if self.long.is_empty() {
+            &self.inline.arguments[..self.len]
+        } else {
+            &self.long
+        }
+    }
+
+    /// Completes the header for a daemon of that minor version; returns the length of it all.
+    pub(super) fn address(&mut self, kind: &Kind, unique: u64, minor: u32) -> usize {
+        let (fixed, known) = kind.in_size(minor);
+        let len = size_of::<InHeader>() + self.arguments().len() - (fixed - known);
+        self.inline.header.unique = unique;
+        // CAST: Arguments are a few pages at most.
+        self.inline.header.len = len as u32;
+        len
+    }
+
+    /// What to copy to a daemon of that minor version, one after another.
+    pub(super) fn pieces(&self, kind: &Kind, minor: u32) -> [&[u8]; 3] {
+        let (fixed, known) = kind.in_size(minor);
+        if self.long.is_empty() && fixed == known {
+            let all = self.inline.as_bytes();
+            return [&all[..size_of::<InHeader>() + self.len], &[], &[]];
+        }
+        let (fixed, names) = self.arguments().split_at(fixed);
+        [self.inline.header.as_bytes(), &fixed[..known], names]
+    }
+}
