@@ -611,6 +611,32 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_that_refuses_is_sent_only_what_is_forced() -> Result {
+        let log = Log::new();
+        let queue = Queue::new()?;
+        let device = queue.attach()?;
+        queue.refuse(errno::EINVAL);
+        let request = boxed(Probe { id: 0, log: &log })?;
+        assert!(matches!(queue.call(request, false), Err(errno::EINVAL)));
+        let request = boxed(Probe { id: 1, log: &log })?;
+        assert!(matches!(
+            queue.submit(request, false),
+            Err((errno::EINVAL, request)) if request.id == 1
+        ));
+        assert!(queue.is_connected());
+        assert_eq!(queue.counts().waiting, 0);
+        submit(&queue, &log, 2, 1)?;
+        let unique = take(&queue, device, 2)?;
+        queue.answer(device, unique)?.finish(Ok(()))?;
+        assert!(log.ended_with(2, Ok(())) && log.has_not_ended(1));
+        // Aborted is aborted.
+        queue.abort(errno::ENODEV);
+        let request = boxed(Probe { id: 3, log: &log })?;
+        assert!(matches!(queue.call(request, false), Err(errno::ENOTCONN)));
+        Ok(())
+    }
+
+    #[test]
     fn a_fifo_keeps_its_order() -> Result {
         let mut fifo = Fifo::new();
         assert!(fifo.is_empty() && fifo.pop_front().is_none());
