@@ -8,6 +8,8 @@
 //! | `abort` | 0200 | writing anything aborts the connection |
 //! | `max_background` | 0600 | how many background requests may be active |
 //! | `congestion_threshold` | 0600 | from how many of them on readahead holds back |
+//! | `flush` | 0200 | writing anything ends with EIO what was read and not answered; not in Linux |
+//! | `resend` | 0200 | writing anything sends that again instead; not in Linux |
 //! | `queues` | 0400 | every queue and every request; not in Linux |
 //!
 //! Directories and files belong to who mounted the file system. Nothing is kept here: a name is
@@ -76,15 +78,19 @@ enum Kind {
     Abort,
     MaxBackground,
     CongestionThreshold,
+    Flush,
+    Resend,
     Queues,
 }
 
 impl Kind {
-    const FILES: [Kind; 5] = [
+    const FILES: [Kind; 7] = [
         Kind::Waiting,
         Kind::Abort,
         Kind::MaxBackground,
         Kind::CongestionThreshold,
+        Kind::Flush,
+        Kind::Resend,
         Kind::Queues,
     ];
 
@@ -95,6 +101,8 @@ impl Kind {
             Kind::Abort => "abort",
             Kind::MaxBackground => "max_background",
             Kind::CongestionThreshold => "congestion_threshold",
+            Kind::Flush => "flush",
+            Kind::Resend => "resend",
             Kind::Queues => "queues",
         }
     }
@@ -103,7 +111,7 @@ impl Kind {
         match self {
             Kind::Directory => 0o500,
             Kind::Waiting | Kind::Queues => 0o400,
-            Kind::Abort => 0o200,
+            Kind::Abort | Kind::Flush | Kind::Resend => 0o200,
             Kind::MaxBackground | Kind::CongestionThreshold => 0o600,
         }
     }
@@ -413,7 +421,7 @@ impl FileOperations for Plain {
                 Kind::MaxBackground => text::number(queue.counts().max_background)?,
                 Kind::CongestionThreshold => text::number(queue.counts().congestion_threshold)?,
                 Kind::Queues => text::queues(&connection)?,
-                Kind::Directory | Kind::Abort => return Err(EINVAL),
+                Kind::Directory | Kind::Abort | Kind::Flush | Kind::Resend => return Err(EINVAL),
             };
         }
         let from = usize::try_from(io.position()).unwrap_or(usize::MAX);
@@ -442,6 +450,14 @@ impl FileOperations for Plain {
                         false => ENODEV,
                     };
                     connection.queue().abort(error);
+                }
+            }
+            Kind::Flush | Kind::Resend => {
+                if let Some(connection) = live(inode) {
+                    match kind {
+                        Kind::Flush => connection.queue().flush(),
+                        _ => connection.queue().resend(),
+                    }
                 }
             }
             Kind::MaxBackground | Kind::CongestionThreshold => {

@@ -3,7 +3,7 @@
 //! A daemon's reply.
 
 use crate::{
-    abi::OutHeader,
+    abi::{NotifyCode, OutHeader},
     message::Line,
     queue::{InterruptAnswer, INTERRUPT_BIT},
 };
@@ -32,8 +32,7 @@ pub(super) fn write(line: &Line, from: &mut IovIterSource<'_>) -> Result<usize> 
         return Err(EINVAL);
     }
     if header.unique == 0 {
-        // A notification; there is none yet that this module knows.
-        return Err(EINVAL);
+        return notify(line, header.error).map(|()| len);
     }
     if header.error <= -FIRST_INTERNAL_ERRNO || header.error > 0 {
         return Err(EINVAL);
@@ -70,4 +69,20 @@ pub(super) fn write(line: &Line, from: &mut IovIterSource<'_>) -> Result<usize> 
     };
     answer.finish(outcome)?;
     result
+}
+
+/// Takes a notification. EINVAL when the connection has not started or is aborted, and for what
+/// this module does not know.
+fn notify(line: &Line, code: i32) -> Result {
+    let queue = line.connection.queue();
+    if !queue.is_started() {
+        return Err(EINVAL);
+    }
+    match u32::try_from(code).ok().and_then(NotifyCode::from_u32) {
+        Some(NotifyCode::Resend) => {
+            queue.resend();
+            Ok(())
+        }
+        _ => Err(EINVAL),
+    }
 }

@@ -97,9 +97,15 @@ impl<C: Carried> Queue<C> {
     }
 
     /// Removes a device that nobody reads or writes any more. What it was processing ends with
-    /// ECONNABORTED; with the last device, everything does.
+    /// ECONNABORTED; with the last device, everything does. If the connection is to
+    /// [`recover`](Queue::recover), nothing ends, and what it was processing is sent again.
     pub(crate) fn detach(&self, device: DeviceId) {
         let mut lock = self.lock();
+        if lock.recover && lock.connected {
+            lock.put_back_from(device);
+            lock.lists.devices.release(device.index());
+            return;
+        }
         while let Some(index) = lock.lists.devices.at(device.index()).processing.front() {
             lock.condemn(index, errno::ECONNABORTED);
         }
@@ -146,7 +152,7 @@ impl<C: Carried> Queue<C> {
         });
     }
 
-    fn end_aborted(&self) {
+    pub(super) fn end_aborted(&self) {
         loop {
             let mut lock = self.lock();
             let Some(index) = lock.lists.aborting.front() else {
@@ -207,7 +213,7 @@ impl<C: Carried> Locked<'_, C> {
     }
 
     /// Moves a request to [`Place::Aborting`], to end with that error.
-    fn condemn(&mut self, index: Index, error: Error) {
+    pub(super) fn condemn(&mut self, index: Index, error: Error) {
         self.unhand(index);
         self.slots.at(index).outcome = Err(error);
         self.move_to(index, Place::Aborting);

@@ -26,6 +26,7 @@
 //! - [`reader`]: what a daemon gets to read next, and readers that wait for it
 //! - [`answer`]: replies
 //! - [`lifecycle`]: the connection starts, devices come and go, all is aborted
+//! - [`resend`]: what a dead daemon had is sent again, or given up
 //! - [`snapshot`]: looking in
 //! - `invariants`: what holds whenever the lock is free, for tests
 //!
@@ -45,6 +46,7 @@ mod caller;
 mod invariants;
 mod lifecycle;
 mod reader;
+mod resend;
 mod snapshot;
 mod state;
 mod table;
@@ -65,6 +67,9 @@ pub(crate) type Refusable<T, C> = core::result::Result<T, (Error, Box<C>)>;
 
 /// Set in the `unique` of the INTERRUPT for a request (FUSE_INT_REQ_BIT).
 pub(crate) const INTERRUPT_BIT: u64 = 1;
+
+/// Set in the `unique` of a request that is sent again (FUSE_UNIQUE_RESEND).
+const RESEND_BIT: u64 = 1 << 63;
 
 /// What a request carries, as far as the queues have to know.
 pub(crate) trait Carried: Sized + Send {

@@ -209,7 +209,7 @@ impl<C: Carried> Locked<'_, C> {
     fn take_queued(&mut self, device: DeviceId, max_forgets: usize) -> Option<Taken<C>> {
         if let Some(index) = self.interrupts.front() {
             self.uninterrupt(index);
-            let of = unique::encode(index, self.slots.at(index).generation);
+            let of = self.slots.at(index).unique(index);
             return Some(Taken::Interrupt { of });
         }
         if !self.forgets.is_empty()
@@ -227,9 +227,12 @@ impl<C: Carried> Locked<'_, C> {
     }
 
     fn deliver(&mut self, index: Index, device: DeviceId) -> Option<Taken<C>> {
+        self.reads += 1;
+        let read = self.reads;
         let slot = self.slots.at(index);
         slot.device = device.index();
-        let unique = unique::encode(index, slot.generation);
+        slot.read = read;
+        let unique = slot.unique(index);
         let request = slot.request.take()?;
         self.move_to(index, Place::Reading);
         Some(Taken::Request {

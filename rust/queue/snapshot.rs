@@ -3,7 +3,7 @@
 //! Looking in.
 
 use super::{
-    state::{unique, Facts, Place},
+    state::{Facts, Place},
     Carried, Queue,
 };
 use crate::sys::{self, Result, Vec, VecExt};
@@ -70,7 +70,7 @@ impl<C: Carried> Queue<C> {
                 while let Some(slot) = lock.slots.get(index) {
                     if slot.place != Place::None {
                         entries.put(Entry {
-                            unique: unique::encode(index, slot.generation),
+                            unique: slot.unique(index),
                             place: slot.place,
                             facts: slot.facts,
                             age: now.saturating_sub(slot.born),

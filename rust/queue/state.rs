@@ -7,7 +7,7 @@ use super::{
     lifecycle::Device,
     reader::{ForgetTurn, Given, Seat},
     table::{Index, Linked, Links, List, Table},
-    Carried, Forget, Queue, INTERRUPT_BIT,
+    Carried, Forget, Queue, INTERRUPT_BIT, RESEND_BIT,
 };
 use crate::sys::{self, fifo::Fifo, Box, Error, Guard, Result, Thread};
 use core::ops::{Deref, DerefMut};
@@ -117,6 +117,10 @@ pub(super) struct Slot<C> {
     pub(super) interrupt_queued: bool,
     /// The connection was aborted while it was being copied.
     pub(super) doomed: bool,
+    /// It is sent again.
+    pub(super) resent: bool,
+    /// How many requests had been read when it was.
+    pub(super) read: u64,
     /// The device that read it.
     pub(super) device: Index,
     /// The reader it was handed to.
@@ -142,11 +146,21 @@ impl<C> Slot<C> {
             interrupted: false,
             interrupt_queued: false,
             doomed: false,
+            resent: false,
+            read: 0,
             device: 0,
             seat: 0,
             facts: Facts::default(),
             born: 0,
         }
+    }
+}
+
+impl<C> Slot<C> {
+    /// What the request in the slot of that index is called on the wire.
+    pub(super) fn unique(&self, index: Index) -> u64 {
+        let resend = if self.resent { RESEND_BIT } else { 0 };
+        unique::encode(index, self.generation) | resend
     }
 }
 
@@ -182,10 +196,9 @@ pub(super) mod unique {
         (generation << SLOT_BITS | u64::from(slot)) << 1
     }
 
-    /// The slot and generation of a `unique` that may come from user space.
-    pub(crate) fn decode(unique: u64) -> (Index, u64) {
-        let slot = (unique >> 1) as usize % MAX_SLOTS;
-        (slot as Index, unique >> (SLOT_BITS + 1))
+    /// The slot of a `unique` that may come from user space.
+    pub(crate) fn slot(unique: u64) -> Index {
+        ((unique >> 1) as usize % MAX_SLOTS) as Index
     }
 
     pub(crate) fn next_generation(generation: u64) -> u64 {
@@ -272,6 +285,10 @@ pub(super) struct State<C: Carried> {
     pub(super) reader_error: Error,
     /// The daemon has said that it does not do interrupts.
     pub(super) no_interrupt: bool,
+    /// The connection outlives its last device.
+    pub(super) recover: bool,
+    /// How many requests have been read.
+    pub(super) reads: u64,
     /// Waits until no request is left.
     pub(super) drain: Option<Thread>,
 
@@ -309,6 +326,8 @@ impl<C: Carried> State<C> {
             refusal: None,
             reader_error: sys::errno::ENODEV,
             no_interrupt: false,
+            recover: false,
+            reads: 0,
             drain: None,
             passed: [0; Place::COUNT],
             passed_interrupts: 0,
@@ -330,6 +349,7 @@ impl<C: Carried> State<C> {
         slot.interrupted = false;
         slot.interrupt_queued = false;
         slot.doomed = false;
+        slot.resent = false;
         slot.born = sys::now();
     }
 
@@ -337,7 +357,7 @@ impl<C: Carried> State<C> {
     pub(super) fn move_to(&mut self, index: Index, to: Place) {
         let slot = self.slots.at(index);
         let (background, device) = (slot.background, slot.device);
-        let (facts, unique) = (slot.facts, unique::encode(index, slot.generation));
+        let (facts, unique) = (slot.facts, slot.unique(index));
         let from = core::mem::replace(&mut slot.place, to);
         let mut depth = 0;
         if from.is_copy() && to.is_copy() {
@@ -423,9 +443,10 @@ impl<C: Carried> State<C> {
 
     /// The slot that a `unique` from user space names, when it is one in use.
     pub(super) fn find(&mut self, unique: u64) -> Option<Index> {
-        let (index, generation) = unique::decode(unique & !INTERRUPT_BIT);
+        let unique = unique & !INTERRUPT_BIT;
+        let index = unique::slot(unique);
         let slot = self.slots.get(index)?;
-        (slot.generation == generation && slot.place != Place::None).then_some(index)
+        (slot.unique(index) == unique && slot.place != Place::None).then_some(index)
     }
 
     /// Frees the slot of a request that has come to its end.

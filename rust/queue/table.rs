@@ -235,7 +235,6 @@ impl<const KIND: usize> List<KIND> {
         (prev != NONE).then_some(prev)
     }
 
-    #[cfg(test)]
     pub(super) fn back(&self) -> Option<Index> {
         (self.tail != NONE).then_some(self.tail)
     }
