@@ -28,11 +28,6 @@ const loff_t RUST_FUSE_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 
 /* Credentials and namespaces. */
 
-struct user_namespace *rust_fuse_current_user_ns(void)
-{
-	return current_user_ns();
-}
-
 struct user_namespace *rust_fuse_get_user_ns(struct user_namespace *ns)
 {
 	return get_user_ns(ns);
@@ -53,11 +48,6 @@ kgid_t rust_fuse_current_fsgid(void)
 	return current_fsgid();
 }
 
-const struct cred *rust_fuse_current_cred(void)
-{
-	return current_cred();
-}
-
 /* Inodes and dentries. */
 
 struct inode *rust_fuse_d_inode(const struct dentry *dentry)
@@ -73,11 +63,6 @@ struct inode *rust_fuse_d_inode_rcu(const struct dentry *dentry)
 struct dentry *rust_fuse_dget(struct dentry *dentry)
 {
 	return dget(dentry);
-}
-
-void rust_fuse_dont_mount(struct dentry *dentry)
-{
-	dont_mount(dentry);
 }
 
 void *rust_fuse_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache, gfp_t gfp)
@@ -105,19 +90,9 @@ void rust_fuse_i_size_write(struct inode *inode, loff_t size)
 	i_size_write(inode, size);
 }
 
-struct timespec64 rust_fuse_inode_get_atime(const struct inode *inode)
-{
-	return inode_get_atime(inode);
-}
-
 struct timespec64 rust_fuse_inode_get_mtime(const struct inode *inode)
 {
 	return inode_get_mtime(inode);
-}
-
-struct timespec64 rust_fuse_inode_get_ctime(const struct inode *inode)
-{
-	return inode_get_ctime(inode);
 }
 
 void rust_fuse_inode_set_atime(struct inode *inode, time64_t sec, long nsec)
@@ -140,20 +115,10 @@ dev_t rust_fuse_new_decode_dev(u32 dev)
 	return new_decode_dev(dev);
 }
 
-u32 rust_fuse_new_encode_dev(dev_t dev)
-{
-	return new_encode_dev(dev);
-}
-
 bool rust_fuse_dir_emit(struct dir_context *ctx, const char *name, int namelen, u64 ino,
 			unsigned int type)
 {
 	return dir_emit(ctx, name, namelen, ino, type);
-}
-
-bool rust_fuse_dir_emit_dots(struct file *file, struct dir_context *ctx)
-{
-	return dir_emit_dots(file, ctx);
 }
 
 void rust_fuse_set_delayed_call(struct delayed_call *call, void (*fn)(void *), void *arg)
@@ -164,11 +129,6 @@ void rust_fuse_set_delayed_call(struct delayed_call *call, void (*fn)(void *), v
 void rust_fuse_bdi_put(struct backing_dev_info *bdi)
 {
 	bdi_put(bdi);
-}
-
-void rust_fuse_file_accessed(struct file *file)
-{
-	file_accessed(file);
 }
 
 /* The page cache. */
@@ -183,11 +143,6 @@ void rust_fuse_folio_put(struct folio *folio)
 	folio_put(folio);
 }
 
-void rust_fuse_folio_lock(struct folio *folio)
-{
-	folio_lock(folio);
-}
-
 size_t rust_fuse_folio_size(const struct folio *folio)
 {
 	return folio_size(folio);
@@ -198,21 +153,10 @@ loff_t rust_fuse_folio_pos(const struct folio *folio)
 	return folio_pos(folio);
 }
 
-bool rust_fuse_folio_test_uptodate(const struct folio *folio)
-{
-	return folio_test_uptodate(folio);
-}
-
 size_t rust_fuse_copy_folio_from_iter(struct folio *folio, size_t offset, size_t bytes,
 				      struct iov_iter *iter)
 {
 	return copy_page_from_iter(&folio->page, offset, bytes, iter);
-}
-
-size_t rust_fuse_copy_folio_to_iter(struct folio *folio, size_t offset, size_t bytes,
-				    struct iov_iter *iter)
-{
-	return copy_page_to_iter(&folio->page, offset, bytes, iter);
 }
 
 void rust_fuse_folio_zero_range(struct folio *folio, size_t start, size_t length)
@@ -228,26 +172,6 @@ void rust_fuse_flush_dcache_folio(struct folio *folio)
 struct folio *rust_fuse_readahead_folio_locked(struct readahead_control *rac)
 {
 	return __readahead_folio(rac);
-}
-
-unsigned int rust_fuse_readahead_count(struct readahead_control *rac)
-{
-	return readahead_count(rac);
-}
-
-loff_t rust_fuse_readahead_pos(struct readahead_control *rac)
-{
-	return readahead_pos(rac);
-}
-
-size_t rust_fuse_readahead_length(struct readahead_control *rac)
-{
-	return readahead_length(rac);
-}
-
-void rust_fuse_mapping_set_error(struct address_space *mapping, int error)
-{
-	mapping_set_error(mapping, error);
 }
 
 /* Sleeping. */

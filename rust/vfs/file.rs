@@ -175,12 +175,6 @@ impl Io<'_> {
         unsafe { (*self.kiocb).ki_flags & bindings::IOCB_DIRECT != 0 }
     }
 
-    /// The file's flags, as open(2) and fcntl(2) have them.
-    pub(crate) fn flags(&self) -> u32 {
-        // SAFETY: The structure is valid for the call, and has a file.
-        unsafe { File::from_raw_file((*self.kiocb).ki_filp) }.flags()
-    }
-
     /// Reads through the page cache, and moves the position on.
     ///
     /// # Errors

@@ -6,10 +6,7 @@
 
 use crate::bindings;
 use core::{marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
-use kernel::{
-    iov::{IovIterDest, IovIterSource},
-    prelude::*,
-};
+use kernel::{iov::IovIterSource, prelude::*};
 
 /// A folio of the page cache that waits for its contents: locked, not up to date, and owned, so it
 /// may travel in a request and be filled by another task than the one that asked for it.
@@ -83,23 +80,6 @@ impl LockedFolio {
         Ok(unsafe { bindings::copy_folio_from_iter(self.0.as_ptr(), offset, len, iter.as_raw()) })
     }
 
-    /// Copies up to `len` bytes at `offset` in the folio to `iter`, as `copy_from_iter` in reverse.
-    /// May sleep.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` when the range is not within the folio.
-    pub(crate) fn copy_to_iter(
-        &self,
-        offset: usize,
-        iter: &mut IovIterDest<'_>,
-        len: usize,
-    ) -> Result<usize> {
-        self.check_range(offset, len)?;
-        // SAFETY: The range is within the folio.
-        Ok(unsafe { bindings::copy_folio_to_iter(self.0.as_ptr(), offset, len, iter.as_raw()) })
-    }
-
     /// Fills a range with zeroes.
     ///
     /// # Errors
@@ -171,19 +151,6 @@ impl Readahead<'_> {
             control: unsafe { NonNull::new_unchecked(control) },
             _call: PhantomData,
         }
-    }
-
-    /// Where in the file the first folio begins, in bytes. To be asked before the first is taken.
-    pub(crate) fn pos(&self) -> u64 {
-        // SAFETY: Valid by the type invariant.
-        // CAST: A position in a file is not negative.
-        unsafe { bindings::readahead_pos(self.control.as_ptr()) as u64 }
-    }
-
-    /// How many bytes the folios hold. To be asked before the first is taken.
-    pub(crate) fn len(&self) -> usize {
-        // SAFETY: Valid by the type invariant.
-        unsafe { bindings::readahead_length(self.control.as_ptr()) }
     }
 
     /// Whether nobody waits for any of the folios yet.

@@ -204,12 +204,6 @@ impl<T: FileSystem> INode<T> {
         unsafe { (*self.as_ptr()).i_generation }
     }
 
-    /// The device that a special file stands for, as user space numbers it.
-    pub(crate) fn device(&self) -> u32 {
-        // SAFETY: Set when the inode is made, and constant since.
-        unsafe { bindings::new_encode_dev((*self.as_ptr()).i_rdev) }
-    }
-
     /// When it was last modified.
     pub(crate) fn mtime(&self) -> Time {
         // SAFETY: The inode is valid.
@@ -589,19 +583,6 @@ pub(super) fn get_or_create<T: FileSystem>(
     }
     // INVARIANT: It has `I_NEW`, and who else finds it waits.
     Ok(Lookup::New(NewINode(inode)))
-}
-
-/// See [`SuperBlock::find_inode`].
-pub(super) fn find<T: FileSystem>(
-    sb: &SuperBlock<T>,
-    hash: u64,
-    mut key: T::Key,
-) -> Option<OwnedINode<T>> {
-    let key = (&raw mut key).cast();
-    // SAFETY: The superblock is valid, and the function takes the key for what it is.
-    let inode = unsafe { bindings::ilookup5(sb.as_ptr(), hash, Some(test::<T>), key) };
-    // INVARIANT: `ilookup5` took a reference.
-    Some(OwnedINode(NonNull::new(inode)?.cast()))
 }
 
 /// Where the inodes of a file system come from.

@@ -10,7 +10,7 @@ use kernel::{
     fs::File,
     pid_namespace::PidNamespace,
     prelude::*,
-    sync::aref::{ARef, AlwaysRefCounted},
+    sync::aref::AlwaysRefCounted,
     task::{Kuid, Task},
     types::Opaque,
 };
@@ -58,13 +58,6 @@ impl UserNamespace {
         self.0.get()
     }
 
-    /// The namespace of the running task.
-    pub(crate) fn current() -> ARef<Self> {
-        // SAFETY: The running task's credentials hold the namespace during this call, and `into`
-        // takes a reference of its own.
-        unsafe { Self::from_raw(bindings::current_user_ns()) }.into()
-    }
-
     /// The namespace of whoever opened `file`.
     pub(crate) fn of_opener(file: &File) -> &Self {
         // SAFETY: `f_cred` is constant and lives as long as the file, its namespace as long as it.
@@ -82,13 +75,13 @@ impl UserNamespace {
         ptr::eq(self.as_ptr(), &raw mut bindings::init_user_ns)
     }
 
-    /// The user that `uid` names here; one that is nobody (`Uid::is_valid`) when none does.
+    /// The user that `uid` names here; one that is nobody when none does.
     pub(crate) fn uid(&self, uid: u32) -> Uid {
         // SAFETY: The pointer is valid by the type invariant.
         Uid(unsafe { bindings::make_kuid(self.as_ptr(), uid) })
     }
 
-    /// The group that `gid` names here; one that is nobody (`Gid::is_valid`) when none does.
+    /// The group that `gid` names here; one that is nobody when none does.
     pub(crate) fn gid(&self, gid: u32) -> Gid {
         // SAFETY: The pointer is valid by the type invariant.
         Gid(unsafe { bindings::make_kgid(self.as_ptr(), gid) })
@@ -117,11 +110,6 @@ impl Uid {
     pub(crate) fn current_fsuid() -> Self {
         // SAFETY: Reads the running task's credentials.
         Self(unsafe { bindings::current_fsuid() })
-    }
-
-    /// Whether this is a user at all.
-    pub(crate) fn is_valid(self) -> bool {
-        self.0.val != NO_ID
     }
 
     /// The number that `ns` gives the user, or `None` when it has none.
@@ -161,11 +149,6 @@ impl Gid {
     pub(crate) fn current_fsgid() -> Self {
         // SAFETY: Reads the running task's credentials.
         Self(unsafe { bindings::current_fsgid() })
-    }
-
-    /// Whether this is a group at all.
-    pub(crate) fn is_valid(self) -> bool {
-        self.0.val != NO_ID
     }
 
     /// The number that `ns` gives the group, or `None` when it has none.

@@ -11,7 +11,7 @@ use crate::{
         context::OwnedStr,
         dentry::{self, DEntry},
         filesystem::{FileSystem, Registration},
-        inode::{self, INode, Lookup, OwnedINode},
+        inode::{self, INode, Lookup},
         ns::UserNamespace,
     },
 };
@@ -148,11 +148,6 @@ impl<T: FileSystem> SuperBlock<T> {
     /// `ENOMEM`, also where [`FileSystem::new_inode`] failed for another reason.
     pub(crate) fn get_or_create_inode(&self, hash: u64, key: T::Key) -> Result<Lookup<T>> {
         inode::get_or_create(self, hash, key)
-    }
-
-    /// The inode of `key` if it is in memory. May sleep.
-    pub(crate) fn find_inode(&self, hash: u64, key: T::Key) -> Option<OwnedINode<T>> {
-        inode::find(self, hash, key)
     }
 
     /// How far to read ahead at most, in bytes.
