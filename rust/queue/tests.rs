@@ -637,6 +637,104 @@ mod tests {
     }
 
     #[test]
+    fn resent_requests_come_first_marked_in_their_old_order() -> Result {
+        let log = Log::new();
+        let queue = Queue::new()?;
+        let (first, second) = (queue.attach()?, queue.attach()?);
+        queue.start(true);
+        queue.set_max_background(REQUESTS as u32);
+        submit(&queue, &log, 0, 6)?;
+        let mut uniques = [0; 4];
+        for (id, device) in [first, second, second, first].into_iter().enumerate() {
+            uniques[id] = take(&queue, device, id)?;
+        }
+        queue.resend();
+        assert_eq!(queue.counts().waiting, 6);
+        for id in 0..6 {
+            let resent = take(&queue, second, id)?;
+            match uniques.get(id) {
+                Some(unique) => {
+                    assert_eq!(resent, unique | 1 << 63);
+                    // The old name is nobody's any more.
+                    assert!(matches!(queue.answer(second, *unique), Err(errno::ENOENT)));
+                }
+                None => assert_eq!(resent >> 63, 0),
+            }
+            queue.answer(second, resent)?.finish(Ok(()))?;
+            assert!(log.ended_with(id, Ok(())));
+        }
+        // Nothing is left to be sent again, and after an abort nothing is.
+        queue.resend();
+        assert!(matches!(queue.read(first, false, 1), Err(errno::EAGAIN)));
+        submit(&queue, &log, 6, 1)?;
+        take(&queue, first, 6)?;
+        queue.abort(errno::ENODEV);
+        queue.resend();
+        assert!(log.ended_with(6, Err(errno::ECONNABORTED)));
+        assert_eq!(queue.counts().waiting, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_flush_ends_what_was_read_and_nothing_else() -> Result {
+        let log = Log::new();
+        let queue = Queue::new()?;
+        let (first, second) = (queue.attach()?, queue.attach()?);
+        queue.start(true);
+        submit(&queue, &log, 0, 5)?;
+        let read_first = take(&queue, first, 0)?;
+        take(&queue, second, 1)?;
+        let answered = take(&queue, first, 2)?;
+        let writing = queue.answer(first, answered)?;
+        let reading = read(&queue, second)?;
+        queue.flush();
+        for id in 0..2 {
+            assert!(log.ended_with(id, Err(errno::EIO)));
+        }
+        for id in 2..5 {
+            assert!(log.has_not_ended(id));
+        }
+        assert!(matches!(
+            queue.answer(first, read_first),
+            Err(errno::ENOENT)
+        ));
+        writing.finish(Ok(()))?;
+        reading.sent()?;
+        take(&queue, first, 4)?;
+        assert!(queue.is_connected());
+        queue.abort(errno::ENODEV);
+        assert!(log.all_ended(5));
+        Ok(())
+    }
+
+    #[test]
+    fn a_connection_that_recovers_outlives_its_last_device() -> Result {
+        let log = Log::new();
+        let queue = Queue::new()?;
+        let dead = queue.attach()?;
+        queue.start(true);
+        queue.recover();
+        submit(&queue, &log, 0, 3)?;
+        let unique = take(&queue, dead, 0)?;
+        take(&queue, dead, 1)?;
+        queue.detach(dead);
+        assert!(queue.is_connected());
+        for id in 0..3 {
+            assert!(log.has_not_ended(id));
+        }
+        let successor = queue.attach()?;
+        assert_eq!(take(&queue, successor, 0)?, unique | 1 << 63);
+        let second = take(&queue, successor, 1)?;
+        queue.answer(successor, second)?.finish(Ok(()))?;
+        assert!(log.ended_with(1, Ok(())));
+        // Aborted is aborted, and then the last device is like any other.
+        queue.abort(errno::ENODEV);
+        queue.detach(successor);
+        assert!(log.all_ended(3));
+        Ok(())
+    }
+
+    #[test]
     fn a_fifo_keeps_its_order() -> Result {
         let mut fifo = Fifo::new();
         assert!(fifo.is_empty() && fifo.pop_front().is_none());
