@@ -227,11 +227,8 @@ impl<C: Carried> Locked<'_, C> {
     }
 
     fn deliver(&mut self, index: Index, device: DeviceId) -> Option<Taken<C>> {
-        self.reads += 1;
-        let read = self.reads;
         let slot = self.slots.at(index);
         slot.device = device.index();
-        slot.read = read;
         let unique = slot.unique(index);
         let request = slot.request.take()?;
         self.move_to(index, Place::Reading);
@@ -303,6 +300,8 @@ impl<C: Carried> Delivery<'_, C> {
             return Ok(());
         };
         let mut lock = self.queue.lock();
+        lock.reads += 1;
+        let read = lock.reads;
         let slot = lock.slots.at(self.index);
         if slot.doomed {
             let error = lock.reader_error;
@@ -310,6 +309,7 @@ impl<C: Carried> Delivery<'_, C> {
             return Err(error);
         }
         slot.request = Some(request);
+        slot.read = read;
         let interrupted = slot.interrupted;
         lock.move_to(self.index, Place::Processing);
         if interrupted {

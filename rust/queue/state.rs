@@ -119,7 +119,7 @@ pub(super) struct Slot<C> {
     pub(super) doomed: bool,
     /// It is sent again.
     pub(super) resent: bool,
-    /// How many requests had been read when it was.
+    /// How many requests had been read when it had been: a device's requests are in this order.
     pub(super) read: u64,
     /// The device that read it.
     pub(super) device: Index,

@@ -86,8 +86,8 @@ const BUGS: &[Bug] = &[
         name: "any generation will do",
         by: "rule2_a_slot_used_again_has_another_unique",
         file: "state.rs",
-        right: "(slot.generation == generation && slot.place != Place::None)",
-        wrong: "(slot.place != Place::None || generation == 0)",
+        right: "(slot.unique(index) == unique && slot.place != Place::None)",
+        wrong: "(slot.place != Place::None)",
     },
     Bug {
         name: "another device may answer",
@@ -299,6 +299,43 @@ const BUGS: &[Bug] = &[
             depth",
         wrong: "            list.push_front(&mut self.slots, index);
             depth",
+    },
+    Bug {
+        name: "what is sent again comes behind what is pending",
+        by: "operations_do_what_the_rules_say",
+        file: "resend.rs",
+        right: "        self.lists.pending.remove(&mut self.slots, index);
+        self.lists.pending.push_front(&mut self.slots, index);",
+        wrong: "",
+    },
+    Bug {
+        name: "what is sent again is not in the order in which it was read",
+        by: "operations_do_what_the_rules_say",
+        file: "resend.rs",
+        right: "last = last.max(Some((read, index)));",
+        wrong: "last = last.max(Some((0, index))).filter(|_| read > 0);",
+    },
+    Bug {
+        name: "what is sent again is not marked",
+        by: "what_is_sent_again_is_answered_once",
+        file: "resend.rs",
+        right: "self.slots.at(index).resent = true;",
+        wrong: "",
+    },
+    Bug {
+        name: "readers sleep while something is sent again",
+        by: "a_successor_answers_what_a_dead_daemon_had",
+        file: "resend.rs",
+        right: "while let (false, Some(index)) = (self.idle.is_empty(), self.lists.pending.front()) {",
+        wrong: "while let (true, true, Some(index)) = (false, self.idle.is_empty(), self.lists.pending.front()) {",
+    },
+    Bug {
+        name: "an interrupt outlives the daemon that was to get it",
+        by: "operations_do_what_the_rules_say",
+        file: "resend.rs",
+        right: "            self.uninterrupt(index);
+",
+        wrong: "",
     },
     Bug {
         name: "a table that grows forgets its slots",

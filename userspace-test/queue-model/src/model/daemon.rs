@@ -158,7 +158,7 @@ pub(crate) fn reply(queue: &Queue<Probe>, device: DeviceId, unique: u64, manner:
                 books(|books| books.record(id).answers.push(outcome));
             }
         }
-        // Aborted.
+        // Aborted, or sent again.
         Err(error) => assert_eq!(error, errno::ENOENT),
     }
     let again = queue.answer(device, unique);

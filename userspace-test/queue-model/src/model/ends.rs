@@ -243,3 +243,61 @@ fn everything_at_once() {
         }
     });
 }
+
+#[test]
+fn what_is_sent_again_is_answered_once() {
+    explore(2000, || {
+        let (queue, device) = started();
+        let second = queue.attach().expect("it is connected");
+        queue.set_max_background(1);
+        let mut daemons = servers(&queue, device, &[Manner::CORRECT; 2]);
+        daemons.extend(servers(&queue, second, &[Manner::POLLING]));
+        let mut calls = callers(&queue, 1..5);
+        calls.push(go(&queue, |queue| submit(queue, 5, false)));
+        calls.push(go(&queue, |queue| submit(queue, 6, false)));
+        calls[0].task.signal(Signal::Fatal);
+        calls[1].task.signal(Signal::Ordinary);
+        let flushes = thread_rng().gen();
+        for _ in 0..2 {
+            queue.resend();
+        }
+        if flushes {
+            queue.flush();
+        }
+        for (at, outcome) in join_all(calls).into_iter().enumerate() {
+            let killed = at == 0 && outcome == Err(errno::EINTR);
+            let given_up = flushes && outcome == Err(errno::EIO);
+            assert!(outcome == Ok(()) || killed || given_up, "{outcome:?}");
+        }
+        settle(&queue);
+        finish(&queue, daemons);
+    });
+}
+
+#[test]
+fn a_successor_answers_what_a_dead_daemon_had() {
+    explore(2000, || {
+        let (queue, device) = started();
+        queue.recover();
+        let calls = callers(&queue, 1..4);
+        let background = go(&queue, |queue| submit(queue, 4, false));
+        let dead = go(&queue, move |queue| {
+            for _ in 0..thread_rng().gen_range(0..3) {
+                if let Ok(work) = queue.read(device, false, 2) {
+                    take(work, Manner::CORRECT);
+                }
+            }
+            queue.detach(device);
+        });
+        if thread_rng().gen() {
+            dead.join();
+            assert!(queue.is_connected(), "the connection outlives its device");
+        }
+        let device = queue.attach().expect("it is connected");
+        let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
+        assert!(join_all(calls).iter().all(Result::is_ok));
+        assert_eq!(background.join(), Ok(()));
+        settle(&queue);
+        finish(&queue, servers);
+    });
+}

@@ -23,6 +23,9 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
 };
 
+/// Set in the `unique` of a request that is sent again.
+pub(crate) const RESEND_BIT: u64 = 1 << 63;
+
 /// What became of a request.
 #[derive(Default, Clone, Debug)]
 pub(crate) struct Record {
@@ -37,8 +40,9 @@ pub(crate) struct Record {
     /// Replies that were accepted.
     pub(crate) answers: Vec<Result<(), Error>>,
     pub(crate) drops: u32,
-    /// It has been with the daemon as often as this.
+    /// It has been read, and sent again, as often as this.
     pub(crate) readings: u32,
+    pub(crate) resends: u32,
 }
 
 /// The books of a run: everything that happens in it happens in one thread of the machine.
@@ -54,6 +58,8 @@ pub(crate) struct Books {
     pub(crate) forgets_read: Vec<u64>,
     /// Interrupts that were read, by the `unique` of their requests.
     pub(crate) interrupts_read: HashMap<u64, u32>,
+    /// Requests in the order in which a daemon had read them.
+    pub(crate) reads: Vec<u64>,
     /// Nothing but what is forced may be read.
     pub(crate) gate_is_shut: bool,
     moves: [u64; Place::COUNT],
@@ -84,19 +90,18 @@ impl Books {
             None => matches!(to, Gate | Background | Pending | Handed),
             Gate => matches!(to, Background | Pending | Handed | Aborting | None),
             Background => matches!(to, Pending | Handed | Aborting),
-            Pending => matches!(to, Reading | Aborting | None),
+            Pending => matches!(to, Handed | Reading | Aborting | None),
             Handed => matches!(to, Reading | Aborting | None),
             Reading => matches!(to, Processing | Ended),
-            Processing => matches!(to, Writing | Aborting),
+            Processing => matches!(to, Pending | Writing | Aborting),
             Writing => to == Ended,
             Aborting => to == Ended,
             Ended => to == None,
         };
         assert!(possible, "a request goes from {from:?} to {to:?}");
-        assert!(
-            unique & 1 == 0 && unique != 0 && unique >> 63 == 0,
-            "unique {unique:#x}"
-        );
+        let resent = unique & RESEND_BIT != 0;
+        let unique = unique & !RESEND_BIT;
+        assert!(unique & 1 == 0 && unique != 0, "unique {unique:#x}");
         let id = facts.nodeid;
         self.moves[to as usize] += 1;
         if from == None {
@@ -109,20 +114,29 @@ impl Books {
             "another request's unique"
         );
         let gate_is_shut = self.gate_is_shut;
-        let record = self.record(id);
+        let Books { records, reads, .. } = self;
+        let record = records.entry(id).or_default();
         let was = record.place.replace(to).unwrap_or(None);
         assert_eq!(was, from, "request {id} is elsewhere");
         if from == None {
             record.unique = Some(unique);
         }
+        record.resends += u32::from((from, to) == (Processing, Pending));
+        assert_eq!(resent, record.resends > 0, "marked as sent again, or not");
         assert_eq!(record.unique, Some(unique));
+        if to == Processing {
+            reads.push(id);
+        }
         if to == Reading {
             assert!(
                 !gate_is_shut || record.forced,
                 "request {id} went past the gate"
             );
             record.readings += 1;
-            assert_eq!(record.readings, 1, "request {id} is read again");
+            assert!(
+                record.readings == 1 + record.resends,
+                "request {id} is read again"
+            );
         }
         if let Some(max) = self.max_active {
             let active = self.records.values().filter(|record| {

@@ -25,6 +25,7 @@ pub(super) struct Request {
     counted: bool,
     active: bool,
     doomed: bool,
+    pub(super) resent: bool,
     pub(super) returned: Option<Result>,
     pub(super) ended: Option<(Result, bool)>,
 }
@@ -67,6 +68,7 @@ pub(super) struct Plain {
     reader_error: Error,
     refusal: Option<Error>,
     no_interrupt: bool,
+    recover: bool,
     pub(super) max: u32,
     pub(super) threshold: u32,
     pub(super) count: u32,
@@ -94,6 +96,7 @@ impl Plain {
             reader_error: errno::ENODEV,
             refusal: None,
             no_interrupt: false,
+            recover: false,
             max: 12,
             threshold: 9,
             count: 0,
@@ -116,6 +119,7 @@ impl Plain {
             counted: false,
             active: false,
             doomed: false,
+            resent: false,
             returned: None,
             ended: None,
         });
@@ -292,8 +296,51 @@ impl Plain {
         }
     }
 
-    pub(super) fn detach(&mut self, device: usize) {
+    /// What has been read and not answered is sent again, in the order of `reads`.
+    pub(super) fn resend(&mut self, reads: &[u64]) {
+        if self.connected {
+            self.put_back(reads, |_| true);
+        }
+    }
+
+    fn put_back(&mut self, reads: &[u64], of: impl Fn(usize) -> bool) {
+        let put_back = |id: &usize| of(self.requests[*id].device);
+        let mut back: Vec<usize> = self.processing.iter().copied().filter(put_back).collect();
+        self.processing.retain(|id| !back.contains(id));
+        let last_read = |id: &usize| reads.iter().rposition(|read| *read == *id as u64);
+        back.sort_by_key(last_read);
+        self.interrupts
+            .retain(|interrupt| !back.contains(interrupt));
+        for id in back.into_iter().rev() {
+            self.requests[id].resent = true;
+            self.put(id, Place::Pending);
+            self.pending.push_front(id);
+        }
+        while !self.idle.is_empty() {
+            let Some(id) = self.pending.pop_front() else {
+                break;
+            };
+            self.offer(id);
+        }
+    }
+
+    /// What has been read and not answered is given up.
+    pub(super) fn flush(&mut self) {
+        for id in std::mem::take(&mut self.processing) {
+            self.end(id, Err(errno::EIO));
+        }
+    }
+
+    pub(super) fn recover(&mut self) {
+        self.recover = true;
+    }
+
+    pub(super) fn detach(&mut self, device: usize, reads: &[u64]) {
         self.devices[device] = false;
+        if self.recover && self.connected {
+            self.put_back(reads, |each| each == device);
+            return;
+        }
         let (ends, stay) = self
             .processing
             .drain(..)

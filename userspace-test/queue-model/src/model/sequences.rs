@@ -10,7 +10,7 @@ use super::{
     plain::{Got, Plain},
     reply_to, run, submit,
     threads::{go, Running},
-    Probe,
+    Probe, RESEND_BIT,
 };
 use crate::{
     queue::{Answer, Delivery, DeviceId, InterruptAnswer, Place, Queue, Work, INTERRUPT_BIT},
@@ -77,6 +77,9 @@ enum Op {
     Detach {
         which: usize,
     },
+    Resend,
+    Flush,
+    Recover,
     Refuse,
     Abort {
         error: Error,
@@ -128,6 +131,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..5_u32).prop_map(|threshold| Op::SetThreshold { threshold }),
         2 => Just(Op::Attach),
         1 => which.prop_map(|which| Op::Detach { which }),
+        4 => Just(Op::Resend),
+        1 => Just(Op::Flush),
+        1 => Just(Op::Recover),
         1 => Just(Op::Refuse),
         1 => error.prop_map(|error| Op::Abort { error }),
     ]
@@ -175,7 +181,7 @@ fn translate(work: Result<Work<'_, Probe>>) -> (Got, Option<Delivery<'_, Probe>>
             return (Got::Request(delivery.request().id as usize), Some(delivery));
         }
         Ok(Work::Interrupt { of }) => {
-            let id = books(|books| books.by_unique[&of]);
+            let id = books(|books| books.by_unique[&(of & !RESEND_BIT)]);
             Got::Interrupt(id as usize)
         }
         Ok(Work::Forgets { mut forgets, .. }) => {
@@ -284,6 +290,9 @@ impl World<'_> {
                     return;
                 };
                 if let Some((number, device)) = self.device(device) {
+                    // By its mark alone.
+                    let other = self.queue.answer(device, unique ^ RESEND_BIT);
+                    assert!(other.is_err_and(|error| error == errno::ENOENT));
                     let expected = self.plain.answer(id, number);
                     match self.queue.answer(device, unique) {
                         Ok(mut answer) => {
@@ -358,10 +367,22 @@ impl World<'_> {
             Op::Detach { which } => {
                 if let Some((number, device)) = self.device(which) {
                     if self.is_unused(number) {
-                        self.plain.detach(number);
+                        books(|books| self.plain.detach(number, &books.reads));
                         self.queue.detach(device);
                     }
                 }
+            }
+            Op::Resend => {
+                books(|books| self.plain.resend(&books.reads));
+                self.queue.resend();
+            }
+            Op::Flush => {
+                self.plain.flush();
+                self.queue.flush();
+            }
+            Op::Recover => {
+                self.plain.recover();
+                self.queue.recover();
             }
             Op::Refuse => {
                 self.plain.refuse(errno::EIO);
@@ -405,7 +426,12 @@ impl World<'_> {
         } else {
             processing[which % processing.len()]
         };
-        Some((id, self.uniques[id]?))
+        let mark = if self.plain.requests[id].resent {
+            RESEND_BIT
+        } else {
+            0
+        };
+        Some((id, self.uniques[id]? | mark))
     }
 
     fn end_copy(&mut self, at: usize, copied: Result) {
@@ -498,8 +524,10 @@ impl World<'_> {
             assert_eq!(entry.background, request.background);
             assert_eq!(entry.abandoned, request.abandoned);
             assert_eq!(entry.interrupted, request.interrupted);
-            let unique = self.uniques[id].get_or_insert(entry.unique);
-            assert_eq!(*unique, entry.unique);
+            let mark = if request.resent { RESEND_BIT } else { 0 };
+            assert_eq!(entry.unique & RESEND_BIT, mark);
+            let unique = self.uniques[id].get_or_insert(entry.unique & !RESEND_BIT);
+            assert_eq!(*unique | mark, entry.unique);
         }
         for (id, request) in plain.requests.iter().enumerate() {
             let (returned, ended) = books(|books| {
