@@ -84,7 +84,7 @@ fn fractions_of_a_second_count(env: &Env) {
     let fs = Fs::new(env);
     let entry = abi::EntryOut {
         nodeid: 9,
-        entry_valid_nsec: 400_000_000,
+        entry_valid_nsec: 999_999_999,
         attr_valid: 3600,
         attr: Model::new().node(FILE).attr,
         ..Default::default()
@@ -97,7 +97,7 @@ fn fractions_of_a_second_count(env: &Env) {
     let path = fs.path("x");
     call(move || sys::stat(&path).map(drop)).result().unwrap();
     fs.expect_silence(Duration::from_millis(1));
-    sleep(Duration::from_millis(600));
+    sleep(Duration::from_millis(1200));
     let path = fs.path("x");
     let third = call(move || sys::stat(&path).map(drop));
     let lookup = fs.expect(Opcode::Lookup);
