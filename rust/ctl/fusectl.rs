@@ -10,6 +10,7 @@
 //! | `congestion_threshold` | 0600 | from how many of them on readahead holds back |
 //! | `flush` | 0200 | writing anything ends with EIO what was read and not answered; not in Linux |
 //! | `resend` | 0200 | writing anything sends that again instead; not in Linux |
+//! | `latency` | 0400 | how long requests took, by opcode; not in Linux |
 //! | `queues` | 0400 | every queue and every request; not in Linux |
 //!
 //! Directories and files belong to who mounted the file system. Nothing is kept here: a name is
@@ -80,17 +81,19 @@ enum Kind {
     CongestionThreshold,
     Flush,
     Resend,
+    Latency,
     Queues,
 }
 
 impl Kind {
-    const FILES: [Kind; 7] = [
+    const FILES: [Kind; 8] = [
         Kind::Waiting,
         Kind::Abort,
         Kind::MaxBackground,
         Kind::CongestionThreshold,
         Kind::Flush,
         Kind::Resend,
+        Kind::Latency,
         Kind::Queues,
     ];
 
@@ -103,6 +106,7 @@ impl Kind {
             Kind::CongestionThreshold => "congestion_threshold",
             Kind::Flush => "flush",
             Kind::Resend => "resend",
+            Kind::Latency => "latency",
             Kind::Queues => "queues",
         }
     }
@@ -110,7 +114,7 @@ impl Kind {
     fn permissions(self) -> u32 {
         match self {
             Kind::Directory => 0o500,
-            Kind::Waiting | Kind::Queues => 0o400,
+            Kind::Waiting | Kind::Latency | Kind::Queues => 0o400,
             Kind::Abort | Kind::Flush | Kind::Resend => 0o200,
             Kind::MaxBackground | Kind::CongestionThreshold => 0o600,
         }
@@ -420,6 +424,7 @@ impl FileOperations for Plain {
                 Kind::Waiting => text::number(queue.counts().waiting)?,
                 Kind::MaxBackground => text::number(queue.counts().max_background)?,
                 Kind::CongestionThreshold => text::number(queue.counts().congestion_threshold)?,
+                Kind::Latency => text::latency(&connection)?,
                 Kind::Queues => text::queues(&connection)?,
                 Kind::Directory | Kind::Abort | Kind::Flush | Kind::Resend => return Err(EINVAL),
             };
@@ -473,7 +478,7 @@ impl FileOperations for Plain {
                     }
                 }
             }
-            Kind::Directory | Kind::Waiting | Kind::Queues => return Err(EINVAL),
+            Kind::Directory | Kind::Waiting | Kind::Latency | Kind::Queues => return Err(EINVAL),
         }
         io.advance(len);
         Ok(len)

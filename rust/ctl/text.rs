@@ -99,3 +99,37 @@ pub(super) fn queues(connection: &Connection) -> Result<KVVec<u8>> {
         Ok(())
     })
 }
+
+/// How long requests took, a line an opcode that was ever asked for.
+///
+/// `requests` have ended, `errors` of them with an error; all of them took `total_us` microseconds.
+/// `log2_us` has the number of those that took less than 1, 2, 4, 8, ... microseconds but not less
+/// than half of it; zeroes at the end are left out.
+pub(super) fn latency(connection: &Connection) -> Result<KVVec<u8>> {
+    let latencies = connection.queue().latencies()?;
+    text(|out| {
+        for (opcode, latency) in (0..).zip(&latencies) {
+            if latency.requests == 0 {
+                continue;
+            }
+            let name = Opcode::from_u32(opcode).map_or("?", Opcode::name);
+            fmt::Write::write_fmt(
+                out,
+                fmt!(
+                    "opcode={} requests={} errors={} total_us={} log2_us=",
+                    name,
+                    latency.requests,
+                    latency.errors,
+                    latency.total / 1000,
+                ),
+            )?;
+            let last = latency.buckets.iter().rposition(|count| *count > 0);
+            for (at, count) in latency.buckets[..=last.unwrap_or(0)].iter().enumerate() {
+                let separator = if at == 0 { "" } else { "," };
+                fmt::Write::write_fmt(out, fmt!("{separator}{count}"))?;
+            }
+            fmt::Write::write_str(out, "\n")?;
+        }
+        Ok(())
+    })
+}

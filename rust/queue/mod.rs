@@ -27,7 +27,7 @@
 //! - [`answer`]: replies
 //! - [`lifecycle`]: the connection starts, devices come and go, all is aborted
 //! - [`resend`]: what a dead daemon had is sent again, or given up
-//! - [`snapshot`]: looking in
+//! - [`snapshot`], [`latency`]: looking in
 //! - `invariants`: what holds whenever the lock is free, for tests
 //!
 //! This floor knows neither VFS nor device nor wire format: what a request carries is a type
@@ -44,6 +44,7 @@ mod background;
 mod caller;
 #[cfg(test)]
 mod invariants;
+mod latency;
 mod lifecycle;
 mod reader;
 mod resend;
@@ -51,7 +52,9 @@ mod snapshot;
 mod state;
 mod table;
 
-pub(crate) use answer::{Answer, InterruptAnswer};
+#[cfg(test)]
+pub(crate) use answer::Answer;
+pub(crate) use answer::InterruptAnswer;
 pub(crate) use background::{DEFAULT_CONGESTION_THRESHOLD, DEFAULT_MAX_BACKGROUND};
 pub(crate) use caller::forget_node;
 pub(crate) use lifecycle::DeviceId;
@@ -73,6 +76,14 @@ const RESEND_BIT: u64 = 1 << 63;
 
 /// What a request carries, as far as the queues have to know.
 pub(crate) trait Carried: Sized + Send {
+    /// How many classes of requests there are, whose latencies are told apart.
+    const CLASSES: usize = 1;
+
+    /// The class of a request, below [`CLASSES`](Carried::CLASSES).
+    fn class(_facts: &Facts) -> usize {
+        0
+    }
+
     /// What to call the request in a trace or a snapshot.
     fn facts(&self) -> Facts;
 
@@ -104,7 +115,7 @@ impl<C: Carried> Queue<C> {
     /// Queues that hold all requests back until [`Queue::start`]. May sleep; ENOMEM.
     pub(crate) fn new() -> Result<Self> {
         Ok(Queue {
-            state: Lock::new(State::new())?,
+            state: Lock::new(State::new(latency::none::<C>()?))?,
             bell: Bell::new()?,
         })
     }

@@ -4,12 +4,13 @@
 
 use super::{
     background::Limits,
+    latency::Latency,
     lifecycle::Device,
     reader::{ForgetTurn, Given, Seat},
     table::{Index, Linked, Links, List, Table},
     Carried, Forget, Queue, INTERRUPT_BIT, RESEND_BIT,
 };
-use crate::sys::{self, fifo::Fifo, Box, Error, Guard, Result, Thread};
+use crate::sys::{self, fifo::Fifo, Box, Error, Guard, Result, Thread, Vec};
 use core::ops::{Deref, DerefMut};
 
 /// Where a request is.
@@ -211,6 +212,22 @@ pub(super) mod unique {
     /// The slot number that forgets, which are in no slot, have in their `unique`: no table grows
     /// so far.
     pub(crate) const NO_SLOT: Index = (MAX_SLOTS - 1) as Index;
+
+    #[cfg(test)]
+    #[test]
+    fn uniques_leave_the_first_and_the_last_bit_alone() {
+        let last = GENERATIONS - 1;
+        for (slot, generation) in [(0, 1), (5, 77), (NO_SLOT - 1, last), (NO_SLOT, last)] {
+            let unique = encode(slot, generation);
+            assert_eq!(unique & 1, 0);
+            assert_eq!(unique >> 63, 0);
+            assert_eq!(self::slot(unique), slot);
+            assert_eq!(self::slot(unique | 1 << 63 | 1), slot);
+            assert_ne!(unique, encode(slot, next_generation(generation)));
+        }
+        assert_eq!(next_generation(last), 1, "generation 0 is left out");
+        assert_eq!(next_generation(1), 2);
+    }
 }
 
 /// The lists that keep the requests of each [`Place`].
@@ -296,6 +313,8 @@ pub(super) struct State<C: Carried> {
     pub(super) passed: [u64; Place::COUNT],
     pub(super) passed_interrupts: u64,
     pub(super) passed_forgets: u64,
+    /// By class.
+    pub(super) latencies: Vec<Latency>,
 
     wakes: Wakes,
 }
@@ -308,8 +327,9 @@ struct Wakes {
 }
 
 impl<C: Carried> State<C> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(latencies: Vec<Latency>) -> Self {
         State {
+            latencies,
             slots: Table::new(),
             seats: Table::new(),
             lists: Lists::new(),
@@ -507,6 +527,7 @@ impl<'q, C: Carried> Locked<'q, C> {
     /// the lock.
     pub(super) fn end(mut self, index: Index, request: Box<C>, outcome: Result) {
         self.uninterrupt(index);
+        self.record(index, outcome);
         self.move_to(index, Place::Ended);
         // Not before, for another may become active in its place.
         self.discount(index);

@@ -63,6 +63,12 @@ impl Drop for Probe<'_> {
 }
 
 impl Carried for Probe<'_> {
+    const CLASSES: usize = 2;
+
+    fn class(facts: &Facts) -> usize {
+        facts.nodeid as usize % Self::CLASSES
+    }
+
     fn facts(&self) -> Facts {
         Facts {
             nodeid: self.id as u64,
@@ -731,6 +737,30 @@ mod tests {
         queue.abort(errno::ENODEV);
         queue.detach(successor);
         assert!(log.all_ended(3));
+        Ok(())
+    }
+
+    #[test]
+    fn latencies_count_what_has_ended_by_class() -> Result {
+        let log = Log::new();
+        let queue = Queue::new()?;
+        let device = queue.attach()?;
+        queue.start(true);
+        submit(&queue, &log, 0, 5)?;
+        for id in 0..4 {
+            let unique = take(&queue, device, id)?;
+            let outcome = if id == 3 { Err(errno::EIO) } else { Ok(()) };
+            queue.answer(device, unique)?.finish(outcome)?;
+        }
+        let latencies = queue.latencies()?;
+        assert_eq!(latencies.len(), 2);
+        for (class, latency) in latencies.iter().enumerate() {
+            assert!(latency.requests == 2 && latency.errors == class as u64);
+            assert_eq!(latency.buckets.iter().sum::<u64>(), 2);
+        }
+        queue.abort(errno::ENODEV);
+        let latencies = queue.latencies()?;
+        assert!(latencies[0].requests == 3 && latencies[0].errors == 1);
         Ok(())
     }
 
