@@ -295,10 +295,10 @@ const BUGS: &[Bug] = &[
         name: "the last request to come is the first to be read",
         by: "rule3_requests_are_read_in_their_order",
         file: "state.rs",
-        right: "            list.push_back(&mut self.slots, index);
-            depth",
-        wrong: "            list.push_front(&mut self.slots, index);
-            depth",
+        right: "                list.push_back(&mut self.slots, index);
+                depth",
+        wrong: "                list.push_front(&mut self.slots, index);
+                depth",
     },
     Bug {
         name: "what is sent again comes behind what is pending",

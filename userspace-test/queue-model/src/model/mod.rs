@@ -21,6 +21,7 @@ use shuttle::{
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
 };
 
 /// Set in the `unique` of a request that is sent again.
@@ -247,6 +248,8 @@ impl Carried for Probe {
 
     fn ended(request: Box<Self>, queue: &Queue<Self>, outcome: Result, abandoned: bool) {
         Task::current().assert_may_sleep();
+        // Another thread may run in between.
+        shuttle::thread::sleep(Duration::ZERO);
         books(|books| {
             let record = books.record(request.id);
             let before = record.ended.replace((outcome, abandoned));
