@@ -33,12 +33,16 @@ pub(crate) enum Sleep {
 }
 
 impl Sleep {
+    /// The task's state. It may be frozen as it sleeps when the machine is suspended: its daemon,
+    /// which would have to wake it, is frozen too. Callers hold locks of the VFS meanwhile, hence
+    /// "unsafe": who waits for one of those is not frozen, and keeps the machine awake as ever.
     fn state(self) -> u32 {
-        match self {
-            Sleep::Interruptible => bindings::TASK_INTERRUPTIBLE,
-            Sleep::Killable => bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE,
-            Sleep::Uninterruptible => bindings::TASK_UNINTERRUPTIBLE,
-        }
+        bindings::TASK_FREEZABLE_UNSAFE
+            | match self {
+                Sleep::Interruptible => bindings::TASK_INTERRUPTIBLE,
+                Sleep::Killable => bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE,
+                Sleep::Uninterruptible => bindings::TASK_UNINTERRUPTIBLE,
+            }
     }
 }
 

@@ -23,6 +23,7 @@ mod queues;
 mod read;
 mod reply;
 mod statfs;
+mod suspend;
 mod symlink;
 
 /// The tests of one file. Those that take long have their limit, in seconds, after `=>`.
@@ -64,6 +65,7 @@ pub fn all() -> Vec<Test> {
         queues::tests(),
         interrupt::tests(),
         abort::tests(),
+        suspend::tests(),
         control::tests(),
         programs::tests(),
         module::tests(),
