@@ -23,6 +23,8 @@ die() {
 [[ $TOP$CACHE != *[[:space:],]* ]] ||
     die "kbuild and QEMU cannot do with a space or a comma in a path: move the checkout ($TOP) or set XDG_CACHE_HOME (the cache is $CACHE)"
 mkdir -p "$BUILD" "$CACHE"
+# What our own make was given is not meant for the kernel's.
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 
 # alone PATH: waits until no other script makes PATH, and keeps others off until this
 # one ends.
