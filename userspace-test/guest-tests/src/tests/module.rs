@@ -69,6 +69,13 @@ fn unload_soon(module: ModuleName) {
     }
 }
 
+/// Whether KUnit runs the tests in a module that is loaded: all of them, or none.
+fn run_kunit(all: bool) {
+    // A kernel without KUnit runs none.
+    let pattern = if all { "*" } else { "none" };
+    let _ = fs::write("/sys/module/kunit/parameters/filter_glob", pattern);
+}
+
 /// The module that was loaded, unloaded for the time of a test.
 struct Unloaded(Env);
 
@@ -79,6 +86,7 @@ impl Unloaded {
         system::enter_init_namespace();
         // It may not be mounted.
         let _ = umount(env.kind.control_dir);
+        run_kunit(false);
         unload_soon(env.module);
         Self(*env)
     }
@@ -99,6 +107,7 @@ impl Drop for Unloaded {
             eprintln!("cannot load {} again: {error}", env.module.name());
             return;
         }
+        run_kunit(true);
         // As the machine was set up; what matters of it is tested elsewhere.
         let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         let _ = fs::set_permissions(env.kind.device, open_to_all);
