@@ -148,18 +148,17 @@ pub(crate) fn reply(queue: &Queue<Probe>, device: DeviceId, unique: u64, manner:
         Ok(())
     };
     let dropped = chance(8);
-    match queue.answer(device, unique) {
-        Ok(mut answer) => {
-            let id = answer.request().id;
-            answer.request().reply = Some(reply_to(id));
-            if dropped {
-                drop(answer);
-            } else if answer.finish(outcome).is_ok() {
-                books(|books| books.record(id).answers.push(outcome));
-            }
-        }
+    let mut answer = match queue.answer(device, unique) {
+        Ok(answer) => answer,
         // Aborted, or sent again.
-        Err(error) => assert_eq!(error, errno::ENOENT),
+        Err(error) => return assert_eq!(error, errno::ENOENT),
+    };
+    let id = answer.request().id;
+    answer.request().reply = Some(reply_to(id));
+    if dropped {
+        drop(answer);
+    } else if answer.finish(outcome).is_ok() {
+        books(|books| books.record(id).answers.push(outcome));
     }
     let again = queue.answer(device, unique);
     assert!(
