@@ -41,7 +41,7 @@ use crate::{
     vfs::{
         self,
         filesystem::{Properties, Registration},
-        inode::INodeCache,
+        inode_cache::INodeCache,
     },
 };
 use kernel::{fs::File, prelude::*, sync::Arc};

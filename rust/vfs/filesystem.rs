@@ -9,7 +9,8 @@ use crate::{
     vfs::{
         context::{self, FsContext, Spec, Value},
         dentry::{DEntry, LookupFlags},
-        inode::{INode, INodeCache, OwnedINode},
+        inode::{INode, OwnedINode},
+        inode_cache::INodeCache,
         super_block::{NewSuperBlock, StatFs, SuperBlock, SuperInfo},
     },
 };

@@ -18,6 +18,7 @@ pub(crate) mod file;
 pub(crate) mod filesystem;
 pub(crate) mod folio;
 pub(crate) mod inode;
+pub(crate) mod inode_cache;
 pub(crate) mod inode_ops;
 pub(crate) mod ns;
 pub(crate) mod random;

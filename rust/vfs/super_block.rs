@@ -12,6 +12,7 @@ use crate::{
         dentry::{self, DEntry},
         filesystem::{FileSystem, Registration},
         inode::{self, INode, Lookup},
+        inode_cache,
         ns::UserNamespace,
     },
 };
@@ -440,7 +441,7 @@ impl<T: FileSystem> Callbacks<T> {
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
         // SAFETY: The C side gives an inode of this type, of which nobody knows any more; its
         // superblock is kept until all of them are freed.
-        unsafe { inode::free::<T>(inode) };
+        unsafe { inode_cache::free::<T>(inode) };
     }
 
     /// # Safety
