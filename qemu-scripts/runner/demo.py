@@ -60,7 +60,7 @@ def main():
     )
     print(f"==> {module} in a guest", flush=True)
     process = subprocess.Popen(
-        [SCRIPTS / "guest", "--module", module, "--timeout", "60", "--", "sh", "-c", script(demos)],
+        [SCRIPTS / "guest", "--module", module, "--timeout", "120", "--", "sh", "-c", script(demos)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
