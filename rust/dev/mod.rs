@@ -3,7 +3,7 @@
 //! `/dev/fuse`: carries requests to daemons and replies back.
 //!
 //! - [`read`]: the next request, for a daemon
-//! - [`write`]: its reply
+//! - [`mod@write`]: its reply
 //!
 //! The behaviour is that of Linux's own `/dev/fuse`: see
 //! [Documentation/filesystems/fuse/fuse.rst](srctree/Documentation/filesystems/fuse/fuse.rst).

@@ -24,7 +24,7 @@
 //! - [`caller`]: waiting for a reply, and signals
 //! - [`background`]: requests that nobody waits for, and their limits
 //! - [`reader`]: what a daemon gets to read next, and readers that wait for it
-//! - [`answer`]: replies
+//! - [`answer`]: taking replies
 //! - [`lifecycle`]: the connection starts, devices come and go, all is aborted
 //! - [`resend`]: what a dead daemon had is sent again, or given up
 //! - [`snapshot`], [`latency`]: looking in
