@@ -14,8 +14,10 @@
 #include <linux/namei.h>
 #include <linux/pagemap.h>
 #include <linux/pid_namespace.h>
+#include <linux/pipe_fs_i.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/splice.h>
 #include <linux/uio.h>
 #include <linux/user_namespace.h>
 
@@ -283,4 +285,109 @@ void rust_fuse_d_dont_cache(struct dentry *dentry)
 	spin_lock(&dentry->d_lock);
 	dentry->d_flags |= DCACHE_DONTCACHE;
 	spin_unlock(&dentry->d_lock);
+}
+
+/* Pipes. */
+
+const unsigned int RUST_FUSE_CONST_PIPE_BUF_FLAG_GIFT = PIPE_BUF_FLAG_GIFT;
+const unsigned int RUST_FUSE_CONST_PIPE_BUF_FLAG_LRU = PIPE_BUF_FLAG_LRU;
+const unsigned int RUST_FUSE_CONST_SPLICE_F_MOVE = SPLICE_F_MOVE;
+
+unsigned int rust_fuse_pipe_max_usage(const struct pipe_inode_info *pipe)
+{
+	return pipe->max_usage;
+}
+
+unsigned int rust_fuse_pipe_readers(const struct pipe_inode_info *pipe)
+{
+	return pipe->readers;
+}
+
+unsigned int rust_fuse_pipe_buf_usage(const struct pipe_inode_info *pipe)
+{
+	return pipe_buf_usage(pipe);
+}
+
+unsigned int rust_fuse_pipe_tail(const struct pipe_inode_info *pipe)
+{
+	return pipe->tail;
+}
+
+void rust_fuse_pipe_set_tail(struct pipe_inode_info *pipe, unsigned int tail)
+{
+	pipe->tail = tail;
+}
+
+struct pipe_buffer *rust_fuse_pipe_buf(const struct pipe_inode_info *pipe, unsigned int slot)
+{
+	return pipe_buf(pipe, slot);
+}
+
+void rust_fuse_pipe_wake_writers(struct pipe_inode_info *pipe)
+{
+	wake_up_interruptible(&pipe->wr_wait);
+}
+
+bool rust_fuse_pipe_buf_get(struct pipe_inode_info *pipe, struct pipe_buffer *buf)
+{
+	return pipe_buf_get(pipe, buf);
+}
+
+void rust_fuse_pipe_buf_release(struct pipe_inode_info *pipe, struct pipe_buffer *buf)
+{
+	pipe_buf_release(pipe, buf);
+}
+
+int rust_fuse_pipe_buf_confirm(struct pipe_inode_info *pipe, struct pipe_buffer *buf)
+{
+	return pipe_buf_confirm(pipe, buf);
+}
+
+bool rust_fuse_pipe_buf_try_steal(struct pipe_inode_info *pipe, struct pipe_buffer *buf)
+{
+	return pipe_buf_try_steal(pipe, buf);
+}
+
+/* Moving pages into the page cache. */
+
+/* Somebody has more to do with a folio of the page cache than to wait for its contents. */
+const unsigned long RUST_FUSE_CONST_FOLIO_FLAGS_IN_USE =
+	1UL << PG_dirty | 1UL << PG_writeback | 1UL << PG_mlocked | 1UL << PG_private |
+	1UL << PG_private_2;
+
+/* A page of a pipe is more than memory with something in it. */
+const unsigned long RUST_FUSE_CONST_FOLIO_FLAGS_NOT_FREE =
+	PAGEFLAGS_MASK & ~__PG_HWPOISON &
+	~(1UL << PG_locked | 1UL << PG_referenced | 1UL << PG_uptodate | 1UL << PG_lru |
+	  1UL << PG_active | 1UL << PG_workingset | 1UL << PG_reclaim | 1UL << PG_waiters |
+	  1UL << PG_mappedtodisk);
+
+struct folio *rust_fuse_page_folio_of(struct page *page)
+{
+	return page_folio(page);
+}
+
+unsigned long rust_fuse_folio_flags_of(const struct folio *folio)
+{
+	return folio->flags.f;
+}
+
+bool rust_fuse_folio_mapped(const struct folio *folio)
+{
+	return folio_mapped(folio);
+}
+
+void rust_fuse_folio_unlock(struct folio *folio)
+{
+	folio_unlock(folio);
+}
+
+void rust_fuse_folio_clear_uptodate(struct folio *folio)
+{
+	folio_clear_uptodate(folio);
+}
+
+void rust_fuse_folio_clear_mappedtodisk(struct folio *folio)
+{
+	folio_clear_mappedtodisk(folio);
 }

@@ -4,19 +4,26 @@
 //!
 //! - [`read`]: the next request, for a daemon
 //! - [`mod@write`]: its reply
+//! - [`mod@ioctl`]: clones of a device, and mounts that wait for INIT
 //!
 //! The behaviour is that of Linux's own `/dev/fuse`: see
 //! [Documentation/filesystems/fuse/fuse.rst](srctree/Documentation/filesystems/fuse/fuse.rst).
 
 #![deny(unsafe_code)]
 
+mod ioctl;
 mod read;
 mod write;
 
 use crate::{
     bindings,
     message::Endpoint,
-    vfs::chardev::{self, Device, FileOperations, Minor, Registration},
+    vfs::{
+        chardev::{self, Device, FileOperations, Minor, Registration},
+        fasync::FasyncRequest,
+        iov::{Source, UserBacked},
+        pipe::{PipeDest, PipeSource},
+    },
 };
 use kernel::{
     fs::File,
@@ -58,7 +65,7 @@ impl Device for FuseDevice {
     }
 
     fn open(_file: &File) -> Result<Arc<Endpoint>> {
-        Ok(Arc::new(Endpoint::new(), GFP_KERNEL)?)
+        Arc::pin_init(Endpoint::new(), GFP_KERNEL)
     }
 
     fn release(endpoint: Arc<Endpoint>, _file: &File) {
@@ -70,7 +77,11 @@ impl Device for FuseDevice {
         iov: &mut IovIterDest<'_>,
         nonblocking: bool,
     ) -> Result<usize> {
-        read::read(endpoint.line().ok_or(EPERM)?, iov, !nonblocking)
+        let line = endpoint.wait_for_line()?;
+        if !iov.is_user_backed() {
+            return Err(EINVAL);
+        }
+        read::read(line, iov, !nonblocking)
     }
 
     fn write_iter(
@@ -78,11 +89,29 @@ impl Device for FuseDevice {
         iov: &mut IovIterSource<'_>,
         _nonblocking: bool,
     ) -> Result<usize> {
-        write::write(endpoint.line().ok_or(EPERM)?, iov)
+        let line = endpoint.line().ok_or(EPERM)?;
+        if !iov.is_user_backed() {
+            return Err(EINVAL);
+        }
+        write::write(line, Source::new(iov))
+    }
+
+    fn splice_read(
+        endpoint: ArcBorrow<'_, Endpoint>,
+        mut pipe: PipeDest<'_>,
+        nonblocking: bool,
+    ) -> Result<usize> {
+        read::read(endpoint.wait_for_line()?, &mut pipe, !nonblocking)?;
+        Ok(pipe.commit())
+    }
+
+    fn splice_write(endpoint: ArcBorrow<'_, Endpoint>, pipe: PipeSource<'_>) -> Result<usize> {
+        let line = endpoint.line().ok_or(EPERM)?;
+        pipe.take()?.with(|from| write::write(line, from))
     }
 
     fn poll(endpoint: ArcBorrow<'_, Endpoint>, file: &File, table: PollTable<'_>) -> u32 {
-        let Some(line) = endpoint.line() else {
+        let Ok(line) = endpoint.wait_for_line() else {
             return bindings::POLLERR;
         };
         let queue = line.connection.queue();
@@ -94,6 +123,23 @@ impl Device for FuseDevice {
                 bindings::POLLOUT | bindings::POLLWRNORM | bindings::POLLIN | bindings::POLLRDNORM
             }
         }
+    }
+
+    fn fasync(endpoint: ArcBorrow<'_, Endpoint>, request: FasyncRequest<'_>) -> Result {
+        let line = match request.is_on() {
+            true => endpoint.wait_for_line()?,
+            false => endpoint.line().ok_or(EPERM)?,
+        };
+        line.connection.signals().apply(request)
+    }
+
+    fn ioctl(
+        endpoint: ArcBorrow<'_, Endpoint>,
+        _file: &File,
+        command: u32,
+        arg: usize,
+    ) -> Result<isize> {
+        ioctl::ioctl(&endpoint, command, arg)
     }
 
     fn show_fdinfo(endpoint: ArcBorrow<'_, Endpoint>, m: &SeqFile, _file: &File) {

@@ -9,16 +9,52 @@ use crate::{
     message::{Line, Message},
     queue::{Delivery, Forget, Work, INTERRUPT_BIT},
     sys::fifo::Fifo,
+    vfs::pipe::PipeDest,
 };
 use kernel::{iov::IovIterDest, prelude::*};
 use zerocopy::{Immutable, IntoBytes};
 
+/// Where a request goes: the memory of a daemon, or a pipe.
+pub(super) trait Sink {
+    /// How many bytes it takes.
+    fn len(&self) -> usize;
+
+    /// Copies `bytes` to it, whole. EFAULT when the daemon's memory is not there; for a pipe, as
+    /// [`PipeDest::put`].
+    fn put(&mut self, bytes: &[u8]) -> Result;
+}
+
+impl Sink for IovIterDest<'_> {
+    fn len(&self) -> usize {
+        IovIterDest::len(self)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result {
+        if self.copy_to_iter(bytes) == bytes.len() {
+            Ok(())
+        } else {
+            Err(EFAULT)
+        }
+    }
+}
+
+impl Sink for PipeDest<'_> {
+    fn len(&self) -> usize {
+        PipeDest::len(self)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result {
+        PipeDest::put(self, bytes)
+    }
+}
+
 /// Copies the next request to `to`; returns its length. Sleeps until there is one if `wait` is set.
 ///
 /// EINVAL when there is no room for the headers of a WRITE and `max_write`, or for 8 KiB: then
-/// nothing is lost. EFAULT when `to` is not there: then the request ends with EIO. Else as
+/// nothing is lost. EFAULT, or what a pipe says, when `to` does not take it: then the request ends
+/// with EIO. Else as
 /// [`Queue::read`](crate::queue::Queue::read).
-pub(super) fn read(line: &Line, to: &mut IovIterDest<'_>, wait: bool) -> Result<usize> {
+pub(super) fn read(line: &Line, to: &mut impl Sink, wait: bool) -> Result<usize> {
     let connection = &line.connection;
     let room = to.len();
     // CAST: A `max_write` fits into any address space that holds such a buffer.
@@ -44,7 +80,7 @@ pub(super) fn read(line: &Line, to: &mut IovIterDest<'_>, wait: bool) -> Result<
 
 /// Copies a request; none when it was too large.
 fn deliver(
-    to: &mut IovIterDest<'_>,
+    to: &mut impl Sink,
     mut delivery: Delivery<'_, Message>,
     minor: u32,
 ) -> Result<Option<usize>> {
@@ -61,14 +97,14 @@ fn deliver(
     }
     for piece in message.pieces(minor) {
         if !piece.is_empty() {
-            copy(to, piece)?;
+            to.put(piece)?;
         }
     }
     delivery.sent()?;
     Ok(Some(len))
 }
 
-fn interrupt(to: &mut IovIterDest<'_>, of: u64) -> Result<usize> {
+fn interrupt(to: &mut impl Sink, of: u64) -> Result<usize> {
     let header = InHeader {
         opcode: Opcode::Interrupt.into(),
         unique: of | INTERRUPT_BIT,
@@ -80,7 +116,7 @@ fn interrupt(to: &mut IovIterDest<'_>, of: u64) -> Result<usize> {
 }
 
 /// One forget goes as FORGET, several as BATCH_FORGET.
-fn forget(to: &mut IovIterDest<'_>, unique: u64, mut forgets: Fifo<Forget>) -> Result<usize> {
+fn forget(to: &mut impl Sink, unique: u64, mut forgets: Fifo<Forget>) -> Result<usize> {
     let count = forgets.len();
     let Some(first) = forgets.pop_front() else {
         return Err(EIO);
@@ -128,12 +164,7 @@ fn header_for<T>(more: usize) -> InHeader {
     }
 }
 
-/// Copies `value`, whole: EFAULT.
-fn copy<T: IntoBytes + Immutable + ?Sized>(to: &mut IovIterDest<'_>, value: &T) -> Result {
-    let bytes = value.as_bytes();
-    if to.copy_to_iter(bytes) == bytes.len() {
-        Ok(())
-    } else {
-        Err(EFAULT)
-    }
+/// Copies a structure.
+fn copy<T: IntoBytes + Immutable>(to: &mut impl Sink, value: &T) -> Result {
+    to.put(value.as_bytes())
 }

@@ -6,8 +6,9 @@ use crate::{
     abi::{NotifyCode, OutHeader},
     message::Line,
     queue::{InterruptAnswer, INTERRUPT_BIT},
+    vfs::iov::Source,
 };
-use kernel::{iov::IovIterSource, prelude::*};
+use kernel::prelude::*;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Errors from here on are the kernel's own business (`ERESTARTSYS` is the first).
@@ -17,17 +18,16 @@ const FIRST_INTERNAL_ERRNO: i32 = 512;
 ///
 /// EINVAL when it is shorter than its header or says that it has another length, when its error is
 /// outside (-512, 0], or when what follows the header is not what the request asked for: then the
-/// request ends with EIO. ENOENT when this device is not processing that request. EFAULT.
-pub(super) fn write(line: &Line, from: &mut IovIterSource<'_>) -> Result<usize> {
+/// request ends with EIO. ENOENT when this device is not processing that request. EFAULT, or what a
+/// pipe says, when the reply is not there.
+pub(super) fn write(line: &Line, mut from: Source<'_, '_>) -> Result<usize> {
     let len = from.len();
     let mut header = OutHeader::new_zeroed();
     let header_len = size_of::<OutHeader>();
     if len < header_len {
         return Err(EINVAL);
     }
-    if from.copy_from_iter(header.as_mut_bytes()) != header_len {
-        return Err(EFAULT);
-    }
+    from.copy(header.as_mut_bytes())?;
     if header.len as usize != len {
         return Err(EINVAL);
     }
@@ -61,7 +61,7 @@ pub(super) fn write(line: &Line, from: &mut IovIterSource<'_>) -> Result<usize> 
         Some(_) => (Err(EIO), Err(EINVAL)),
         None => {
             let fixed = message.reply_size(connection.terms().minor);
-            match message.reply().fill(from, len - header_len, fixed) {
+            match message.reply().fill(&mut from, len - header_len, fixed) {
                 Ok(()) => (Ok(()), Ok(len)),
                 Err(error) => (Err(EIO), Err(error)),
             }

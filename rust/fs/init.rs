@@ -109,9 +109,10 @@ impl Mount {
     }
 }
 
-/// Sends INIT. The reply is taken when it comes; until then all requests wait. Errors as
+/// Sends INIT. The reply is taken when it comes; until then all requests wait. With `wait`, this
+/// waits for it too, until a fatal signal comes: ENOTCONN when nothing is agreed on. Other errors as
 /// [`Connection::submit`](crate::message::Connection::submit).
-pub(super) fn send(sb: &SuperBlock) -> Result {
+pub(super) fn send(sb: &SuperBlock, wait: bool) -> Result {
     let mount = sb.data();
     let arguments = InitIn {
         major: abi::KERNEL_VERSION,
@@ -121,6 +122,15 @@ pub(super) fn send(sb: &SuperBlock) -> Result {
         flags2: (OFFERED >> 32) as u32,
         ..Default::default()
     };
+    let request = Request::<op::Init>::new(&mount.connection, 0, &arguments)?
+        .reply_bytes(size_of::<InitOut>())?
+        .force();
+    if wait {
+        let replied = mount.connection.call(request);
+        let reply = replied.and_then(|replied| read(replied.bytes()));
+        settle(sb, &reply.map_err(|_| ENOTCONN)?);
+        return Ok(());
+    }
     let answered = Arc::new(
         Answered {
             superblock: sb.handle(),
@@ -128,11 +138,7 @@ pub(super) fn send(sb: &SuperBlock) -> Result {
         },
         GFP_KERNEL,
     )?;
-    let request = Request::<op::Init>::new(&mount.connection, 0, &arguments)?
-        .reply_bytes(size_of::<InitOut>())?
-        .force()
-        .then(answered);
-    mount.connection.submit(request)
+    mount.connection.submit(request.then(answered))
 }
 
 /// Takes the reply to INIT.
@@ -148,7 +154,11 @@ impl Completion for Answered {
             if outcome.is_err_and(|err| err == ECONNABORTED || err == ENOTCONN) {
                 return;
             }
-            match outcome.and_then(|()| read(reply)) {
+            let bytes = match &reply.data {
+                Data::Bytes(bytes) => bytes.as_slice(),
+                _ => &[],
+            };
+            match outcome.and_then(|()| read(bytes)) {
                 Ok(reply) => settle(sb, &reply),
                 Err(_) => sb.data().refuse(),
             }
@@ -157,12 +167,10 @@ impl Completion for Answered {
 }
 
 /// The structure that the daemon sent; old ones send less of it, and the rest is zeroes.
-fn read(reply: &Reply) -> Result<InitOut> {
+fn read(bytes: &[u8]) -> Result<InitOut> {
     let mut out = InitOut::default();
-    if let Data::Bytes(bytes) = &reply.data {
-        let len = bytes.len().min(size_of::<InitOut>());
-        out.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
-    }
+    let len = bytes.len().min(size_of::<InitOut>());
+    out.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
     if out.major == abi::KERNEL_VERSION {
         Ok(out)
     } else {

@@ -105,7 +105,7 @@ impl FileSystem for Fuse {
         let connection = &sb.data().connection;
         endpoint.connect(connection.clone())?;
         sb.shared().registry.add(connection.clone())?;
-        init::send(sb)
+        init::send(sb, endpoint.wants_sync_init())
     }
 
     fn reconfigure(_sb: &SuperBlock, fc: &FsContext<Self>) -> Result {

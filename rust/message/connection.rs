@@ -5,13 +5,16 @@
 use super::{operation::Operation, Caller, Message, Replied, Request};
 use crate::{
     queue::{ForgetNode, Queue},
-    sys::total_memory,
-    vfs::ns::{Gid, Uid, UserNamespace},
+    sys::{total_memory, Listener},
+    vfs::{
+        fasync::FasyncList,
+        ns::{Gid, Uid, UserNamespace},
+    },
 };
 use kernel::{
     pid_namespace::PidNamespace,
     prelude::*,
-    sync::{aref::ARef, SetOnce},
+    sync::{aref::ARef, Arc, SetOnce},
 };
 
 /// What daemon and kernel have agreed on in INIT, as far as the device has to know it.
@@ -43,6 +46,7 @@ pub(crate) struct Connection {
     pids: ARef<PidNamespace>,
     terms: SetOnce<Terms>,
     queue: Queue<Message>,
+    signals: Arc<FasyncList>,
 }
 
 impl Connection {
@@ -53,13 +57,17 @@ impl Connection {
         users: ARef<UserNamespace>,
         pids: ARef<PidNamespace>,
     ) -> Result<Self> {
+        let queue = Queue::new()?;
+        let signals = Arc::new(FasyncList::new(), GFP_KERNEL)?;
+        queue.bell().tell(signals.clone());
         Ok(Connection {
             id,
             owner,
             users,
             pids,
             terms: SetOnce::new(),
-            queue: Queue::new()?,
+            queue,
+            signals,
         })
     }
 
@@ -81,6 +89,11 @@ impl Connection {
     /// The queues.
     pub(crate) fn queue(&self) -> &Queue<Message> {
         &self.queue
+    }
+
+    /// The open devices that want SIGIO when there is something to read, or all is aborted.
+    pub(crate) fn signals(&self) -> &FasyncList {
+        &self.signals
     }
 
     /// What was agreed on in INIT.
@@ -124,6 +137,12 @@ impl Connection {
         node.value.nodeid = nodeid;
         node.value.nlookup = nlookup;
         self.queue.forget(node);
+    }
+}
+
+impl Listener for FasyncList {
+    fn rung(&self) {
+        self.notify_readable();
     }
 }
 

@@ -2,8 +2,8 @@
 
 //! Room for a reply.
 
-use crate::vfs::folio::LockedFolio;
-use kernel::{iov::IovIterSource, prelude::*};
+use crate::vfs::{folio::LockedFolio, iov::Source};
+use kernel::prelude::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The most that the structure of a reply may hold, in bytes.
@@ -28,31 +28,24 @@ impl Data {
         }
     }
 
-    fn fill(&mut self, from: &mut IovIterSource<'_>, len: usize) -> Result {
-        let copied = match self {
-            Data::None => 0,
-            Data::Bytes(bytes) => from.copy_from_iter_vec(bytes, GFP_KERNEL)?,
+    /// Copies the `len` bytes that are left of `from`, or moves them. There is room for them.
+    fn fill(&mut self, from: &mut Source<'_, '_>, len: usize) -> Result {
+        match self {
+            Data::None => {}
+            Data::Bytes(bytes) => from.append_to(bytes)?,
             Data::Folios(folios) => {
-                let mut copied = 0;
+                let mut left = len;
                 for folio in folios.iter_mut() {
-                    let part = folio.size().min(len - copied);
+                    let part = folio.size().min(left);
                     if part == 0 {
                         break;
                     }
-                    let got = folio.copy_from_iter(0, from, part)?;
-                    copied += got;
-                    if got < part {
-                        break;
-                    }
+                    from.fill(folio, part)?;
+                    left -= part;
                 }
-                copied
             }
-        };
-        if copied == len {
-            Ok(())
-        } else {
-            Err(EFAULT)
         }
+        Ok(())
     }
 }
 
@@ -90,21 +83,13 @@ impl Reply {
     /// Copies a reply of `len` bytes in, of whose structure there are `fixed`; may sleep.
     ///
     /// EINVAL when the reply is shorter than the structure, or longer than there is room; EFAULT
-    /// when the daemon's memory is not there.
-    pub(crate) fn fill(
-        &mut self,
-        from: &mut IovIterSource<'_>,
-        len: usize,
-        fixed: usize,
-    ) -> Result {
+    /// when the daemon's memory is not there, or what a pipe says of contents that are not.
+    pub(crate) fn fill(&mut self, from: &mut Source<'_, '_>, len: usize, fixed: usize) -> Result {
         let data = len.checked_sub(fixed).ok_or(EINVAL)?;
         if data > self.data.capacity() {
             return Err(EINVAL);
         }
-        let room = &mut self.fixed.as_mut_bytes()[..fixed];
-        if from.copy_from_iter(room) != fixed {
-            return Err(EFAULT);
-        }
+        from.copy(&mut self.fixed.as_mut_bytes()[..fixed])?;
         if data > 0 {
             self.data.fill(from, data)?;
         }

@@ -12,7 +12,7 @@ mod lock;
 mod memory;
 mod park;
 
-pub(crate) use bell::Bell;
+pub(crate) use bell::{Bell, Listener};
 pub(crate) use kernel::error::{Error, Result};
 pub(crate) use lock::{Guard, Lock};
 pub(crate) use memory::{insist, total as total_memory, Box, Vec, VecExt};

@@ -7,11 +7,17 @@
 //!
 //! C headers: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
-use crate::{bindings, vfs::fasync::FasyncRequest};
+use crate::{
+    bindings,
+    vfs::{
+        fasync::FasyncRequest,
+        pipe::{PipeDest, PipeSource},
+    },
+};
 use core::{marker::PhantomData, ptr};
 use kernel::{
     error::{to_result, VTABLE_DEFAULT_ERROR},
-    fs::{file::flags, File},
+    fs::{file::flags, File, LocalFile},
     iov::{IovIterDest, IovIterSource},
     module::this_module,
     prelude::*,
@@ -62,6 +68,22 @@ pub(crate) trait Device: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Reads into a pipe, as much as [`PipeDest::len`]; returns how much. Without this, `read_iter`
+    /// is given pages, as much as the pipe has room for.
+    fn splice_read(
+        _device: Borrowed<'_, Self>,
+        _pipe: PipeDest<'_>,
+        _nonblocking: bool,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes from a pipe; returns how much. Without this, `write_iter` is given the pipe's buffers, in
+    /// as many pieces as they come.
+    fn splice_write(_device: Borrowed<'_, Self>, _pipe: PipeSource<'_>) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Which of the `EPOLL*` events there are, after registering for them with `table`.
     fn poll(_device: Borrowed<'_, Self>, _file: &File, _table: PollTable<'_>) -> u32 {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -96,7 +118,7 @@ pub(crate) trait Device: Sized + 'static {
 }
 
 /// The data of `file` if it is an open file of the device `D`.
-pub(crate) fn from_file<D: Device>(file: &File) -> Option<Borrowed<'_, D>> {
+pub(crate) fn from_file<D: Device>(file: &LocalFile) -> Option<Borrowed<'_, D>> {
     // SAFETY: The file is open, so its table is set and stays.
     let table = unsafe { (*file.as_ptr()).f_op };
     if !ptr::eq(table, &D::table().table) {
@@ -106,6 +128,13 @@ pub(crate) fn from_file<D: Device>(file: &File) -> Option<Borrowed<'_, D>> {
     // anyone else can have the file; it is taken back in `release`, after the last reference, and
     // the borrow ends before `file` does.
     Some(unsafe { D::Ptr::borrow((*file.as_ptr()).private_data) })
+}
+
+/// Calls `f` with the data of the open file that is `fd` in the current process. None when there is no
+/// such file or it is not one of the device `D`.
+pub(crate) fn with_fd<D: Device, R>(fd: u32, f: impl FnOnce(Borrowed<'_, D>) -> R) -> Option<R> {
+    let file = LocalFile::fget(fd).ok()?;
+    from_file::<D>(&file).map(f)
 }
 
 /// The table of file operations of a device. A device has one, in a `static`.
@@ -296,6 +325,44 @@ impl<D: Device> Callbacks<D> {
 
     /// # Safety
     ///
+    /// To be called as `splice_read` of `struct file_operations`, for this type.
+    unsafe extern "C" fn splice_read(
+        file: *mut bindings::file,
+        _position: *mut bindings::loff_t,
+        pipe: *mut bindings::pipe_inode_info,
+        len: usize,
+        _flags: c_uint,
+    ) -> isize {
+        // SAFETY: The C side gives an open file.
+        let (file, device) = unsafe { Self::parts(file) };
+        // SAFETY: The C side gives a pipe that is ours during the call.
+        let pipe = unsafe { PipeDest::from_raw(pipe, len) };
+        to_isize(
+            pipe.and_then(|pipe| {
+                D::splice_read(device, pipe, file.flags() & flags::O_NONBLOCK != 0)
+            }),
+        )
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `splice_write` of `struct file_operations`, for this type.
+    unsafe extern "C" fn splice_write(
+        pipe: *mut bindings::pipe_inode_info,
+        file: *mut bindings::file,
+        _position: *mut bindings::loff_t,
+        len: usize,
+        flags: c_uint,
+    ) -> isize {
+        // SAFETY: The C side gives an open file.
+        let (_, device) = unsafe { Self::parts(file) };
+        // SAFETY: These are the arguments, and the value does not outlive the call.
+        let pipe = unsafe { PipeSource::from_raw(pipe, len, flags) };
+        to_isize(pipe.and_then(|pipe| D::splice_write(device, pipe)))
+    }
+
+    /// # Safety
+    ///
     /// To be called as `poll` of `struct file_operations`, for this type.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
@@ -365,8 +432,9 @@ impl<D: Device> Callbacks<D> {
         } else {
             None
         },
-        // A splice goes through read_iter and write_iter, over pages of the pipe.
-        splice_read: if D::HAS_READ_ITER {
+        splice_read: if D::HAS_SPLICE_READ {
+            Some(Self::splice_read)
+        } else if D::HAS_READ_ITER {
             Some(bindings::copy_splice_read)
         } else {
             None
@@ -376,7 +444,9 @@ impl<D: Device> Callbacks<D> {
         } else {
             None
         },
-        splice_write: if D::HAS_WRITE_ITER {
+        splice_write: if D::HAS_SPLICE_WRITE {
+            Some(Self::splice_write)
+        } else if D::HAS_WRITE_ITER {
             Some(bindings::iter_file_splice_write)
         } else {
             None

@@ -16,6 +16,11 @@ pub(crate) struct FasyncRequest<'a> {
 }
 
 impl<'a> FasyncRequest<'a> {
+    /// Whether signals are to be sent from now on.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on != 0
+    }
+
     /// The request that the arguments of `fasync` in `struct file_operations` stand for.
     pub(super) fn new(fd: c_int, file: &'a File, on: c_int) -> Self {
         Self { fd, file, on }

@@ -6,7 +6,7 @@
 
 use crate::bindings;
 use core::{marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
-use kernel::{iov::IovIterSource, prelude::*};
+use kernel::{iov::IovIterSource, page::PAGE_SIZE, prelude::*};
 
 /// A folio of the page cache that waits for its contents: locked, not up to date, and owned, so it
 /// may travel in a request and be filled by another task than the one that asked for it.
@@ -90,6 +90,60 @@ impl LockedFolio {
         // SAFETY: The range is within the folio, which is ours to write until it is up to date.
         unsafe { bindings::folio_zero_range(self.0.as_ptr(), offset, len) };
         Ok(())
+    }
+
+    /// Whether another folio could take this one's place.
+    pub(super) fn may_be_replaced(&self) -> bool {
+        let folio = self.0.as_ptr();
+        // SAFETY: The folio is valid by the type invariant.
+        unsafe {
+            !bindings::folio_mapped(folio)
+                && bindings::folio_flags_of(folio) & bindings::FOLIO_FLAGS_IN_USE == 0
+        }
+    }
+
+    /// Puts `new` into the page cache in place of this folio; whether that could be done. It cannot
+    /// when `new` is of another size or is still used for something.
+    ///
+    /// # Safety
+    ///
+    /// `new` must be a valid folio that the caller has locked and to which nobody else has a reference,
+    /// and `on_lru` must say whether it is in a list of the page reclaim. [`may_be_replaced`] must have
+    /// said that this one may. On success the lock is no longer the caller's, the reference still is.
+    ///
+    /// [`may_be_replaced`]: Self::may_be_replaced
+    pub(super) unsafe fn replace(&mut self, new: NonNull<bindings::folio>, on_lru: bool) -> bool {
+        let (old, new) = (self.0.as_ptr(), new.as_ptr());
+        // SAFETY: Both folios are valid.
+        let fits = unsafe {
+            bindings::folio_size(old) == PAGE_SIZE
+                && bindings::folio_size(new) == PAGE_SIZE
+                && !bindings::folio_mapped(new)
+                && bindings::folio_mapping_of(new).is_null()
+                && bindings::folio_flags_of(new) & bindings::FOLIO_FLAGS_NOT_FREE == 0
+        };
+        if !fits {
+            return false;
+        }
+        // SAFETY: Both folios are valid and locked, the old one is in the page cache, the new one in
+        // none and unused. The page cache takes a reference to the new folio, drops its own to the old
+        // one, and this value does likewise.
+        unsafe {
+            bindings::folio_clear_uptodate(new);
+            bindings::folio_clear_mappedtodisk(new);
+            bindings::replace_page_cache_folio(old, new);
+            bindings::folio_get(new);
+            if !on_lru {
+                bindings::folio_add_lru(new);
+            }
+            bindings::folio_unlock(old);
+            bindings::folio_put(old);
+        }
+        // INVARIANT: The new folio is in the page cache, locked, not up to date, and the reference that
+        // was just taken is ours.
+        // SAFETY: It came from a `NonNull`.
+        self.0 = unsafe { NonNull::new_unchecked(new) };
+        true
     }
 
     /// Unlocks the folio; its contents are what was copied there if `success`, else not valid.

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bytes that a task writes to a file, wherever they are: in its memory, or in buffers of a pipe.
+//!
+//! C headers: [`include/linux/uio.h`](srctree/include/linux/uio.h)
+
+use crate::{
+    bindings,
+    vfs::{folio::LockedFolio, pipe::Spliced},
+};
+use kernel::{
+    iov::{IovIterDest, IovIterSource},
+    prelude::*,
+};
+
+/// Where the bytes of an iterator are.
+pub(crate) trait UserBacked {
+    /// Whether they are in the memory of a task. Others, such as the buffers that io_uring keeps
+    /// registered, are pages of the kernel or pinned ones.
+    fn is_user_backed(&mut self) -> bool;
+}
+
+impl UserBacked for IovIterSource<'_> {
+    fn is_user_backed(&mut self) -> bool {
+        // SAFETY: The iterator is valid by its invariants.
+        is_user_backed(unsafe { (*self.as_raw()).iter_type })
+    }
+}
+
+impl UserBacked for IovIterDest<'_> {
+    fn is_user_backed(&mut self) -> bool {
+        // SAFETY: The iterator is valid by its invariants.
+        is_user_backed(unsafe { (*self.as_raw()).iter_type })
+    }
+}
+
+fn is_user_backed(kind: u8) -> bool {
+    let kind = u32::from(kind);
+    kind == bindings::iter_type_ITER_UBUF || kind == bindings::iter_type_ITER_IOVEC
+}
+
+/// What a task writes: an iterator, and the pipe's buffers when that is what it runs over.
+pub(crate) struct Source<'a, 'data> {
+    iter: &'a mut IovIterSource<'data>,
+    spliced: Option<&'a mut Spliced<'data>>,
+}
+
+impl<'a, 'data> Source<'a, 'data> {
+    /// What write(2) gives.
+    pub(crate) fn new(iter: &'a mut IovIterSource<'data>) -> Self {
+        Source {
+            iter,
+            spliced: None,
+        }
+    }
+
+    /// What splice(2) gives: `iter` runs over the good ones of these buffers, and has not begun.
+    pub(super) fn over(
+        iter: &'a mut IovIterSource<'data>,
+        spliced: &'a mut Spliced<'data>,
+    ) -> Self {
+        Source {
+            iter,
+            spliced: Some(spliced),
+        }
+    }
+
+    /// How many bytes there are left, though not all of them need turn out to be readable.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        let bad = self.spliced.as_ref().map_or(0, |spliced| spliced.bad());
+        self.iter.len() + bad
+    }
+
+    /// Copies the next bytes, as many as `to` has. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` when there are fewer or the memory is not there; for a pipe's buffer whose contents
+    /// are not there, what the pipe says, most often `EIO` or `ENODATA`.
+    #[inline]
+    pub(crate) fn copy(&mut self, to: &mut [u8]) -> Result {
+        let copied = self.iter.copy_from_iter(to);
+        self.check(copied, to.len())
+    }
+
+    /// Appends all that is left to `to`. May sleep. Errors as [`copy`](Self::copy), and `ENOMEM`.
+    pub(crate) fn append_to(&mut self, to: &mut KVVec<u8>) -> Result {
+        let len = self.len();
+        let copied = self.iter.copy_from_iter_vec(to, GFP_KERNEL)?;
+        self.check(copied, len)
+    }
+
+    /// Fills the first `len` bytes of `folio` with the next bytes: by putting the page of the pipe in
+    /// its place where that can be done, else by copying. May sleep. Errors as [`copy`](Self::copy),
+    /// and `EINVAL` when the folio is not so large.
+    pub(crate) fn fill(&mut self, folio: &mut LockedFolio, len: usize) -> Result {
+        if let Some(spliced) = &mut self.spliced {
+            if len == folio.size() && spliced.try_move(self.iter.len(), folio) {
+                self.iter.advance(len);
+                return Ok(());
+            }
+        }
+        let copied = folio.copy_from_iter(0, self.iter, len)?;
+        self.check(copied, len)
+    }
+
+    fn check(&self, copied: usize, wanted: usize) -> Result {
+        if copied == wanted {
+            return Ok(());
+        }
+        Err(match &self.spliced {
+            Some(spliced) => spliced.error(),
+            None => EFAULT,
+        })
+    }
+}
