@@ -285,3 +285,129 @@ pub fn statx(path: &Path, flags: i32, mask: u32) -> io::Result<libc::statx> {
     // SAFETY: The kernel filled it in, and zeroes are valid for all of its fields.
     Ok(unsafe { out.assume_init() })
 }
+
+/// `ioctl(2)` with a pointer to memory that is not there.
+pub fn ioctl_nowhere(fd: BorrowedFd<'_>, command: u32) -> io::Result<usize> {
+    // SAFETY: Nothing is mapped at this address, and the kernel checks.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), command.into(), NOWHERE) }.into())
+}
+
+/// `ioctl(2)` with a pointer to `arg`, as a program of 32 bits makes it.
+pub fn ioctl_32(fd: BorrowedFd<'_>, command: u32, arg: u32) -> io::Result<usize> {
+    const IOCTL: i32 = 54;
+    // SAFETY: New memory, anywhere below 2 GiB.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT,
+            -1,
+            0,
+        )
+    };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let mut result = IOCTL;
+    // SAFETY: The page is there, and there is room for the argument. The system call has three
+    // arguments, of which the last is the page's address, and changes no register but those named.
+    unsafe {
+        page.cast::<u32>().write(arg);
+        std::arch::asm!(
+            "xchg rbx, {fd}",
+            "int 0x80",
+            "xchg rbx, {fd}",
+            fd = inout(reg) u64::from(fd.as_raw_fd() as u32) => _,
+            inout("eax") result,
+            in("ecx") command,
+            in("rdx") page,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+        libc::munmap(page, 4096);
+    }
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(-result));
+    }
+    Ok(result as usize)
+}
+
+/// Lets a signal do nothing but end what it interrupts.
+pub fn ignore_by_handler(signal: nix::sys::signal::Signal) {
+    use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet};
+
+    extern "C" fn nothing(_: i32) {}
+    let handler = SigHandler::Handler(nothing);
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: The handler does nothing.
+    unsafe { sigaction(signal, &action) }.expect("sigaction");
+}
+
+/// `si_code` of a signal for something to read.
+pub const POLL_IN: i32 = 1;
+
+/// Keeps the signals for I/O for [`wait_for_signal`], in this thread and those that it starts.
+pub fn block_sigio() {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: The set is initialised before it is used.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGIO);
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGRTMIN() + 1);
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Has the signals for I/O on `fd` sent to this thread; with 0, the usual one without particulars.
+pub fn own_signals(fd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    #[repr(C)]
+    struct Owner {
+        kind: i32,
+        pid: i32,
+    }
+    const F_SETOWN_EX: i32 = 15;
+    const F_SETSIG: i32 = 10;
+    const F_OWNER_TID: i32 = 0;
+    let owner = Owner {
+        kind: F_OWNER_TID,
+        pid: nix::unistd::gettid().as_raw(),
+    };
+    // SAFETY: The structure is what the kernel reads.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), F_SETOWN_EX, &raw const owner) }.into())?;
+    // SAFETY: Has no pointers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), F_SETSIG, signal) }.into()).map(drop)
+}
+
+/// Takes a signal that was sent to this thread: its code, the descriptor and the events that it is
+/// for (0 when they were not asked for).
+pub fn wait_for_signal(signal: i32, within: std::time::Duration) -> Option<(i32, i32, i64)> {
+    /// The beginning of `siginfo_t` for I/O.
+    #[repr(C)]
+    struct Info {
+        number: i32,
+        errno: i32,
+        code: i32,
+        padding: i32,
+        band: i64,
+        fd: i32,
+        rest: [u8; 100],
+    }
+    let mut set = MaybeUninit::uninit();
+    let mut info = MaybeUninit::<Info>::zeroed();
+    let timeout = libc::timespec {
+        tv_sec: within.as_secs() as i64,
+        tv_nsec: within.subsec_nanos().into(),
+    };
+    // SAFETY: The set is initialised before it is used, and `info` is as large as the kernel's.
+    let got = unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::sigtimedwait(set.as_ptr(), info.as_mut_ptr().cast(), &timeout)
+    };
+    if got != signal {
+        return None;
+    }
+    // SAFETY: The kernel filled it in, and zeroes are valid for all of its fields.
+    let info = unsafe { info.assume_init() };
+    Some((info.code, info.fd, info.band))
+}

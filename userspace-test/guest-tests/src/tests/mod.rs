@@ -7,6 +7,7 @@ use std::time::Duration;
 
 mod abort;
 mod attr;
+mod clone;
 mod control;
 mod cred;
 mod device;
@@ -18,13 +19,17 @@ mod lookup;
 mod module;
 mod mount;
 mod open;
+mod pipe;
 mod programs;
 mod queues;
 mod read;
+mod readiness;
 mod reply;
+mod splice;
 mod statfs;
 mod suspend;
 mod symlink;
+mod sync_init;
 
 /// The tests of one file. Those that take long have their limit, in seconds, after `=>`.
 macro_rules! tests {
@@ -52,6 +57,10 @@ pub fn all() -> Vec<Test> {
         init::tests(),
         mount::tests(),
         device::tests(),
+        splice::tests(),
+        clone::tests(),
+        readiness::tests(),
+        sync_init::tests(),
         reply::tests(),
         lookup::tests(),
         attr::tests(),
