@@ -79,8 +79,8 @@ const BUGS: &[Bug] = &[
         by: "signals_interrupt_once",
         file: "state.rs",
         right: "        self.uninterrupt(index);
-        self.move_to(index, Place::Ended);",
-        wrong: "        self.move_to(index, Place::Ended);",
+        self.record(index, outcome);",
+        wrong: "        self.record(index, outcome);",
     },
     Bug {
         name: "any generation will do",
