@@ -15,7 +15,7 @@
 //! ```
 //!
 //! A request is in one [`Place`] at a time, and whoever holds the box it lives in says where: a
-//! slot of a queue, the [`Delivery`] that copies it to a daemon, the [`Answer`] that copies the
+//! slot of a queue, the [`Delivery`] that copies it to a daemon, the [`Answer`](answer::Answer) that copies the
 //! reply back, or the caller that takes it home. A caller that is killed while the daemon has its
 //! request goes at once and leaves the request behind, for it owns all that it carries.
 //!
