@@ -245,9 +245,8 @@ impl Spliced<'_> {
         self.vecs.reserve(self.buffers.len(), GFP_KERNEL)?;
         for buffer in &mut self.buffers {
             // SAFETY: The pipe is valid, and the buffer is one that was in it.
-            let confirmed =
-                to_result(unsafe { bindings::pipe_buf_confirm(self.pipe.as_ptr(), buffer) });
-            if let Err(error) = confirmed {
+            let confirmed = unsafe { bindings::pipe_buf_confirm(self.pipe.as_ptr(), buffer) };
+            if let Err(error) = to_result(confirmed) {
                 self.error = error;
                 break;
             }
