@@ -14,7 +14,9 @@
 
 mod caller;
 mod env;
+mod fault;
 mod fs;
+mod handover;
 mod loopdev;
 mod model;
 mod runner;
@@ -22,6 +24,7 @@ mod stacks;
 mod sys;
 mod system;
 mod tests;
+mod trace;
 
 use clap::Parser;
 use env::{Env, ModuleName};
@@ -65,8 +68,8 @@ fn main() -> ExitCode {
     };
     let env = Env::new(module);
     if let Some(name) = cli.exec {
-        return match all.iter().find(|test| test.name == name) {
-            Some(test) => runner::exec(test, &env),
+        return match tests::named(&name) {
+            Some(test) => runner::exec(&test, &env),
             None => ExitCode::from(2),
         };
     }

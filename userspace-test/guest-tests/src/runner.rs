@@ -2,7 +2,7 @@
 
 //! Running tests: each in a process of its own, with a time limit.
 
-use crate::{env::Env, stacks, system};
+use crate::{env::Env, stacks, system, trace::Tracer};
 use nix::{
     mount::{mount, MsFlags},
     sched::{unshare, CloneFlags},
@@ -42,19 +42,30 @@ pub fn skip(reason: &str) -> ! {
     std::process::exit(SKIPPED.into());
 }
 
-enum Outcome {
+/// How a test went.
+pub enum Outcome {
+    /// As it should.
     Ok,
+    /// It cannot be run here, for this reason.
     Skipped(String),
+    /// It failed, and this is what is known about it.
     Failed(String),
 }
 
 /// Runs `tests`, one after the other, and reports on each.
 pub fn run(tests: &[Test], env: &Env) -> ExitCode {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut tracer = Tracer::new(env);
     for test in tests {
+        tracer.begin();
         let started = Instant::now();
         let outcome = run_one(test, env);
         let took = started.elapsed().as_millis();
+        let outcome = match (tracer.end(&test.name), outcome) {
+            (None, outcome) => outcome,
+            (Some(broken), Outcome::Failed(details)) => Outcome::Failed(details + &broken),
+            (Some(broken), _) => Outcome::Failed(broken),
+        };
         match outcome {
             Outcome::Ok => {
                 passed += 1;
@@ -75,6 +86,7 @@ pub fn run(tests: &[Test], env: &Env) -> ExitCode {
         // Nothing is left to do for someone who no longer listens.
         let _ = std::io::stdout().flush();
     }
+    tracer.report();
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     ExitCode::from(u8::from(failed > 0))
 }
@@ -90,7 +102,8 @@ impl Drop for Group {
     }
 }
 
-fn run_one(test: &Test, env: &Env) -> Outcome {
+/// Runs one test in a process of its own.
+pub fn run_one(test: &Test, env: &Env) -> Outcome {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return Outcome::Failed(format!("who am I? {error}")),

@@ -10,9 +10,11 @@ mod attr;
 mod clone;
 mod control;
 mod cred;
+mod daemon;
 mod device;
 mod dir;
 mod forget;
+mod harness;
 mod init;
 mod interrupt;
 mod lookup;
@@ -24,9 +26,11 @@ mod programs;
 mod queues;
 mod read;
 mod readiness;
+mod recover;
 mod reply;
 mod splice;
 mod statfs;
+mod successor;
 mod suspend;
 mod symlink;
 mod sync_init;
@@ -51,9 +55,16 @@ fn test(file: &str, name: &str, run: fn(&crate::env::Env), limit: Option<u64>) -
     }
 }
 
+/// The test of that name; tests that are broken on purpose have names, too.
+pub fn named(name: &str) -> Option<Test> {
+    let mut tests = all().into_iter().chain(harness::broken());
+    tests.find(|test| test.name == name)
+}
+
 /// All tests.
 pub fn all() -> Vec<Test> {
     [
+        harness::tests(),
         init::tests(),
         mount::tests(),
         device::tests(),
@@ -74,6 +85,9 @@ pub fn all() -> Vec<Test> {
         queues::tests(),
         interrupt::tests(),
         abort::tests(),
+        recover::tests(),
+        daemon::tests(),
+        successor::tests(),
         suspend::tests(),
         control::tests(),
         programs::tests(),
