@@ -13,7 +13,7 @@ use crate::{
     abi::{open_flags, FlushIn, OpenIn, OpenOut, ReleaseIn},
     message::{op, Caller, Completion, Operation, Reply, Request},
     vfs::{
-        file::{FileOperations, Io, LockOwner, NewFile, Seek},
+        file::{is_being_killed, FileOperations, Io, LockOwner, NewFile, Seek},
         inode_ops::SIZE_STAT,
     },
 };
@@ -237,6 +237,10 @@ impl FileOperations for RegularFile {
             inode.data().nodeid(),
             &arguments,
         )?;
+        if is_being_killed() {
+            // Nobody is left to be told how it went, and a daemon that hangs must not keep the dead.
+            return mount.connection.submit(request.force());
+        }
         match mount.connection.call(request.force()) {
             Err(err) if err == ENOSYS => {
                 mount.lacks.flush.set();

@@ -131,6 +131,12 @@ impl NewFile<'_> {
     }
 }
 
+/// Whether the running task is on its way out by a fatal signal, and closes its files.
+pub(crate) fn is_being_killed() -> bool {
+    // SAFETY: The running task is valid, and its flags are changed by nobody else.
+    unsafe { (*current!().as_ptr()).flags & bindings::PF_SIGNALED != 0 }
+}
+
 /// Who holds locks on a file: all that share a table of descriptors.
 #[derive(Clone, Copy)]
 pub(crate) struct LockOwner(usize);
