@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A daemon that dies: at each point of a request's life, for each kind of request.
+
+use crate::{
+    caller::{process, Process, PATIENCE},
+    env::Env,
+    fault::Hole,
+    fs::{self, Req},
+    model::{Answer, Model},
+    sys, system,
+    tests::tests,
+};
+use nix::sys::{signal::Signal, wait::WaitStatus};
+use rawfuse::{
+    abi::{open_flags, NotifyCode, Opcode, OutHeader},
+    answer_init, Channel, Errno, InitConfig, Mount, MountOptions,
+};
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+use zerocopy::IntoBytes;
+
+tests![
+    dies_before_it_reads => 60,
+    dies_while_it_reads => 60,
+    dies_after_it_has_read => 60,
+    dies_while_it_answers => 60,
+    dies_after_it_has_answered => 60,
+    successor_after_it_did_not_read => 60,
+    successor_after_it_had_read => 60,
+    successor_after_it_had_answered => 60,
+    successor_by_the_control_file => 60,
+    successor_cannot_help_what_was_in_a_copy => 60,
+];
+
+/// A system call that makes one kind of request, after others.
+struct Asking {
+    opcode: Opcode,
+    /// How many requests come before that one.
+    before: usize,
+    /// The call, with the mount point.
+    call: fn(&Path) -> io::Result<()>,
+}
+
+const ALL: [Asking; 10] = [
+    Asking {
+        opcode: Opcode::Lookup,
+        before: 0,
+        call: |dir| sys::stat(&dir.join("file")).map(drop),
+    },
+    Asking {
+        opcode: Opcode::Getattr,
+        before: 0,
+        call: |dir| sys::stat(dir).map(drop),
+    },
+    Asking {
+        opcode: Opcode::Access,
+        before: 0,
+        call: |dir| sys::access(dir, libc::R_OK),
+    },
+    Asking {
+        opcode: Opcode::Readlink,
+        before: 1,
+        call: |dir| sys::readlink(&dir.join("link")).map(drop),
+    },
+    Asking {
+        opcode: Opcode::Open,
+        before: 1,
+        call: |dir| sys::open(&dir.join("file")).map(std::mem::forget),
+    },
+    Asking {
+        opcode: Opcode::Read,
+        before: 2,
+        call: |dir| {
+            let mut file = sys::open(&dir.join("file"))?;
+            let result = file.read(&mut [0; 8]).map(drop);
+            std::mem::forget(file);
+            result
+        },
+    },
+    Asking {
+        opcode: Opcode::Flush,
+        before: 2,
+        call: |dir| Ok(nix::unistd::close(sys::open(&dir.join("file"))?)?),
+    },
+    Asking {
+        opcode: Opcode::Opendir,
+        before: 0,
+        call: |dir| sys::open_with(dir, libc::O_DIRECTORY).map(std::mem::forget),
+    },
+    Asking {
+        opcode: Opcode::Readdir,
+        before: 1,
+        call: |dir| {
+            let dir = sys::open_with(dir, libc::O_DIRECTORY)?;
+            let result = sys::getdents(&dir, 4096).map(drop);
+            std::mem::forget(dir);
+            result
+        },
+    },
+    Asking {
+        opcode: Opcode::Statfs,
+        before: 0,
+        call: |dir| Ok(nix::sys::statfs::statfs(dir).map(drop)?),
+    },
+];
+
+/// How far a daemon gets with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Point {
+    /// It is there to be read.
+    Unread,
+    /// It is being copied to the daemon.
+    ReadCopy,
+    /// The daemon has it.
+    Read,
+    /// The reply is being copied.
+    ReplyCopy,
+    /// The reply has been sent.
+    Replied,
+}
+
+/// How long callers may take to come back: a second, and one more, for a machine that is emulated
+/// on one that is busy.
+const SOON: Duration = Duration::from_secs(2);
+
+/// A mounted file system whose daemon is another process.
+struct Stage {
+    channel: Option<Channel>,
+    mount: Mount,
+    dir: PathBuf,
+}
+
+impl Stage {
+    #[track_caller]
+    fn new(env: &Env) -> Self {
+        let (channel, mount, dir) = fs::mount(env, &MountOptions::new(env.kind));
+        let init = fs::next(&channel);
+        answer_init(&channel, &init.request(), &InitConfig::default()).expect("INIT");
+        Self {
+            channel: Some(channel),
+            mount,
+            dir,
+        }
+    }
+
+    /// Starts a daemon that gets as far as `point` with a request of that kind, and who makes it;
+    /// and kills the daemon when it is there. Unless `shared`, it alone has the device.
+    #[track_caller]
+    fn play(&mut self, asking: &Asking, point: Point, shared: bool) -> Process {
+        let (mut ready, mut tell) = UnixStream::pair().expect("a pair of sockets");
+        let channel = self.channel.take().expect("the device");
+        let daemon = process(|| {
+            get_as_far_as(&channel, asking, point, &mut tell);
+            thread::sleep(Duration::from_secs(60));
+            0
+        });
+        drop(tell);
+        self.channel = shared.then_some(channel);
+        let caller = process(|| {
+            // It is no daemon.
+            drop(self.channel.take());
+            system::errno((asking.call)(&self.dir))
+        });
+        ready.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        if let Err(error) = ready.read_exact(&mut [0]) {
+            panic!(
+                "the daemon does not get as far as {point:?} with {}: {error}",
+                asking.opcode.name()
+            );
+        }
+        if point == Point::Replied {
+            // What has been answered is the caller's.
+            assert_eq!(caller.code(), 0, "{}", asking.opcode.name());
+        }
+        daemon.signal(Signal::SIGKILL);
+        daemon.ended_within(PATIENCE).expect("the daemon's end");
+        caller
+    }
+}
+
+/// Tells that the point has come.
+fn here(tell: &mut UnixStream) {
+    tell.write_all(&[1]).expect("the test listens");
+}
+
+/// What daemons answer. Who exits with an open file does not wait for them, but where this is what
+/// the test is about.
+fn model(asking: &Asking) -> Model {
+    let mut model = Model::cached();
+    if asking.opcode != Opcode::Flush {
+        model.open_flags = open_flags::NOFLUSH;
+    }
+    model
+}
+
+fn get_as_far_as(channel: &Channel, asking: &Asking, point: Point, tell: &mut UnixStream) {
+    let mut model = model(asking);
+    for _ in 0..asking.before {
+        let req = fs::next(channel);
+        reply(channel, &req, model.answer(&req));
+    }
+    match point {
+        Point::Unread => {
+            assert!(channel.wait_readable(PATIENCE).expect("poll"));
+            here(tell);
+        }
+        Point::ReadCopy => {
+            let hole = watched(tell, 256 << 10);
+            // It comes back when this process is killed only.
+            let _ = hole.read(channel);
+        }
+        Point::Read => {
+            let req = fs::next(channel);
+            assert_eq!(req.opcode(), asking.opcode);
+            here(tell);
+        }
+        Point::ReplyCopy => {
+            let req = fs::next(channel);
+            assert_eq!(req.opcode(), asking.opcode);
+            let Answer::Bytes(bytes) = model.answer(&req) else {
+                panic!("the model refuses {:?}", req.request());
+            };
+            let header = OutHeader {
+                len: (size_of::<OutHeader>() + bytes.len()) as u32,
+                error: 0,
+                unique: req.unique(),
+            };
+            let hole = watched(tell, 256 << 10);
+            // What has no data is held in its header.
+            let _ = match bytes.len() {
+                0 => hole.write(channel, &[], size_of::<OutHeader>()),
+                len => hole.write(channel, header.as_bytes(), len),
+            };
+        }
+        Point::Replied => {
+            let req = fs::next(channel);
+            reply(channel, &req, model.answer(&req));
+            here(tell);
+        }
+    }
+}
+
+/// A hole that says when it is touched.
+fn watched(tell: &UnixStream, len: usize) -> Hole {
+    let hole = Hole::new(len).expect("userfaultfd");
+    let watch = hole.watch().expect("dup");
+    let mut tell = tell.try_clone().expect("dup");
+    thread::spawn(move || {
+        watch.wait().expect("poll");
+        here(&mut tell);
+    });
+    hole
+}
+
+fn reply(channel: &Channel, req: &Req, answer: Answer) {
+    let sent = match answer {
+        Answer::Bytes(bytes) => channel.reply_bytes(req.unique(), &[&bytes]),
+        Answer::Error(error) => channel.reply_error(req.unique(), error),
+        Answer::Nothing => Ok(()),
+    };
+    sent.expect("the reply");
+}
+
+/// Without a successor: whoever waits gets an error soon, and then it can be unmounted.
+#[track_caller]
+fn dies(env: &Env, point: Point, expected: impl Fn(Opcode) -> Errno) {
+    for asking in &ALL {
+        let mut stage = Stage::new(env);
+        let name = asking.opcode.name();
+        let caller = stage.play(asking, point, false);
+        let killed = Instant::now();
+        if point != Point::Replied {
+            match caller.ended_within(SOON) {
+                Some(WaitStatus::Exited(_, code)) => {
+                    assert_eq!(Errno::from_raw(code), expected(asking.opcode), "{name}");
+                }
+                other => panic!("{name}: {other:?}, {:?} later", killed.elapsed()),
+            }
+        }
+        let after = sys::stat(&stage.dir).map(drop);
+        match asking.opcode {
+            // Attributes that were answered are cached.
+            Opcode::Getattr if point == Point::Replied => after.expect(name),
+            _ => system::assert_errno(after, Errno::ENOTCONN),
+        }
+        stage
+            .mount
+            .unmount()
+            .map_err(|(_, error)| error)
+            .expect("umount");
+    }
+}
+
+/// The error of a request that was aborted. The page cache has one error for all.
+fn aborted(opcode: Opcode) -> Errno {
+    match opcode {
+        Opcode::Read => Errno::EIO,
+        _ => Errno::ECONNABORTED,
+    }
+}
+
+fn dies_before_it_reads(env: &Env) {
+    dies(env, Point::Unread, aborted);
+}
+
+fn dies_while_it_reads(env: &Env) {
+    dies(env, Point::ReadCopy, |_| Errno::EIO);
+}
+
+fn dies_after_it_has_read(env: &Env) {
+    dies(env, Point::Read, aborted);
+}
+
+fn dies_while_it_answers(env: &Env) {
+    dies(env, Point::ReplyCopy, |opcode| match opcode {
+        // The kernel has not seen which request is answered.
+        Opcode::Access | Opcode::Flush => Errno::ECONNABORTED,
+        _ => Errno::EIO,
+    });
+}
+
+fn dies_after_it_has_answered(env: &Env) {
+    dies(env, Point::Replied, |_| unreachable!());
+}
+
+/// With a successor that has the device and calls `resend`: whoever waits gets its answer.
+#[track_caller]
+fn succeeded(env: &Env, point: Point, resend: impl Fn(&Channel, &Path)) {
+    for asking in &ALL {
+        let mut stage = Stage::new(env);
+        let name = asking.opcode.name();
+        let caller = stage.play(asking, point, true);
+        let channel = stage.channel.as_ref().expect("the device");
+        resend(channel, &stage.dir);
+        if point != Point::Replied {
+            let again = fs::next(channel);
+            assert_eq!(again.opcode(), asking.opcode);
+            let marked = again.unique() & rawfuse::abi::UNIQUE_RESEND != 0;
+            assert_eq!(marked, point == Point::Read, "{name}");
+            reply(channel, &again, model(asking).answer(&again));
+            assert_eq!(caller.code(), 0, "{name}");
+        }
+        // There is no more than one of each, but for what files that are open leave to be told.
+        while channel
+            .wait_readable(Duration::from_millis(50))
+            .expect("poll")
+        {
+            let req = fs::next(channel);
+            assert!(
+                matches!(
+                    req.opcode(),
+                    Opcode::Flush | Opcode::Release | Opcode::Releasedir
+                ),
+                "{name}: {:?}",
+                req.request()
+            );
+            reply(channel, &req, Answer::Bytes(Vec::new()));
+        }
+    }
+}
+
+fn by_notification(channel: &Channel) {
+    channel.notify(NotifyCode::Resend, &[]).expect("RESEND");
+}
+
+fn successor_after_it_did_not_read(env: &Env) {
+    succeeded(env, Point::Unread, |channel, _| by_notification(channel));
+}
+
+fn successor_after_it_had_read(env: &Env) {
+    succeeded(env, Point::Read, |channel, _| by_notification(channel));
+}
+
+fn successor_after_it_had_answered(env: &Env) {
+    succeeded(env, Point::Replied, |channel, _| by_notification(channel));
+}
+
+fn successor_by_the_control_file(env: &Env) {
+    if !env.is_rust() {
+        crate::runner::skip("C FUSE has no such file");
+    }
+    for point in [Point::Unread, Point::Read] {
+        succeeded(env, point, |_, dir| {
+            std::fs::write(fs::control_dir(env, dir).join("resend"), "1").expect("resend");
+        });
+    }
+}
+
+/// As in Linux: a copy that is cut short ends its request, also when the daemon died in it.
+fn successor_cannot_help_what_was_in_a_copy(env: &Env) {
+    for point in [Point::ReadCopy, Point::ReplyCopy] {
+        let lookup = &ALL[0];
+        let mut stage = Stage::new(env);
+        let caller = stage.play(lookup, point, true);
+        assert_eq!(caller.code(), libc::EIO, "{point:?}");
+        let channel = stage.channel.as_ref().expect("the device");
+        by_notification(channel);
+        assert!(!channel
+            .wait_readable(Duration::from_millis(50))
+            .expect("poll"));
+    }
+}
