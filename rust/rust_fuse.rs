@@ -84,7 +84,7 @@ impl kernel::InPlaceModule for RustFuse {
             };
             Ok(try_pin_init!(Self {
                 fs <- FileSystems::register(settings, coexist),
-                dev <- dev::register(coexist),
+                dev <- dev::register(coexist, registry.clone()),
                 sysfs: ctl::sysfs::register(coexist)?,
                 ctl <- ctl::fusectl::register(coexist, ctl_inodes, registry),
             }? Error))

@@ -23,6 +23,11 @@ pub const DEV_IOC_BACKING_CLOSE: u32 = ioc(IOC_WRITE, 2, size_of::<u32>());
 /// Makes `mount(2)` wait for the reply to `INIT`. Before mounting only; has no argument.
 pub const DEV_IOC_SYNC_INIT: u32 = ioc(IOC_NONE, 3, 0);
 
+/// Ties a freshly opened device to the connection of a mount that was made with the option
+/// `recover`, whose number the `u32` that the argument points to holds. Not in Linux; the number is
+/// far from those that Linux counts up.
+pub const DEV_IOC_ATTACH: u32 = ioc(IOC_WRITE, 128, size_of::<u32>());
+
 const IOC_NONE: u32 = 0;
 const IOC_WRITE: u32 = 1;
 const IOC_READ: u32 = 2;

@@ -17,7 +17,7 @@ mod write;
 
 use crate::{
     bindings,
-    message::Endpoint,
+    message::{Endpoint, Registry},
     vfs::{
         chardev::{self, Device, FileOperations, Minor, Registration},
         fasync::FasyncRequest,
@@ -43,12 +43,16 @@ pub(crate) struct FuseDevice;
 static TABLE: FileOperations<FuseDevice> = FileOperations::new();
 
 /// Registers `/dev/fuse`, or `/dev/rfuse` beside another FUSE. EBUSY when there is one already.
-pub(crate) fn register(coexist: bool) -> impl PinInit<Registration<FuseDevice>, Error> {
-    if coexist {
-        Registration::register(c"rfuse", Minor::Dynamic)
+pub(crate) fn register(
+    coexist: bool,
+    registry: Arc<Registry>,
+) -> impl PinInit<Registration<FuseDevice>, Error> {
+    let (name, minor) = if coexist {
+        (c"rfuse", Minor::Dynamic)
     } else {
-        Registration::register(c"fuse", Minor::Fixed(FUSE_MINOR))
-    }
+        (c"fuse", Minor::Fixed(FUSE_MINOR))
+    };
+    Registration::register(name, minor, registry)
 }
 
 /// The endpoint of an open file, if it is one of this device.
@@ -59,13 +63,14 @@ pub(crate) fn endpoint(file: &File) -> Option<Arc<Endpoint>> {
 #[vtable]
 impl Device for FuseDevice {
     type Ptr = Arc<Endpoint>;
+    type Shared = Registry;
 
     fn table() -> &'static FileOperations<Self> {
         &TABLE
     }
 
-    fn open(_file: &File) -> Result<Arc<Endpoint>> {
-        Arc::pin_init(Endpoint::new(), GFP_KERNEL)
+    fn open(_file: &File, registry: &Arc<Registry>) -> Result<Arc<Endpoint>> {
+        Arc::pin_init(Endpoint::new(registry.clone()), GFP_KERNEL)
     }
 
     fn release(endpoint: Arc<Endpoint>, _file: &File) {
@@ -135,11 +140,11 @@ impl Device for FuseDevice {
 
     fn ioctl(
         endpoint: ArcBorrow<'_, Endpoint>,
-        _file: &File,
+        file: &File,
         command: u32,
         arg: usize,
     ) -> Result<isize> {
-        ioctl::ioctl(&endpoint, command, arg)
+        ioctl::ioctl(&endpoint, file, command, arg)
     }
 
     fn show_fdinfo(endpoint: ArcBorrow<'_, Endpoint>, m: &SeqFile, _file: &File) {

@@ -29,6 +29,7 @@ const DEFAULT_PERMISSIONS: u8 = 6;
 const ALLOW_OTHER: u8 = 7;
 const MAX_READ: u8 = 8;
 const BLKSIZE: u8 = 9;
+const RECOVER: u8 = 10;
 
 /// The parameters, by their names in mount(2).
 pub(super) const PARAMETERS: &[Spec] = &[
@@ -42,6 +43,8 @@ pub(super) const PARAMETERS: &[Spec] = &[
     Spec::flag(c"allow_other", ALLOW_OTHER),
     Spec::u32(c"max_read", MAX_READ),
     Spec::u32(c"blksize", BLKSIZE),
+    // Not in Linux.
+    Spec::flag(c"recover", RECOVER),
     Spec::END,
 ];
 
@@ -55,6 +58,7 @@ pub(crate) struct Context {
     default_permissions: bool,
     allow_other: bool,
     max_read: Option<u32>,
+    recover: bool,
     pub(super) block_size: u32,
     pub(super) on_block_device: bool,
     allow_sys_admin: bool,
@@ -75,6 +79,8 @@ pub(crate) struct Options {
     pub(super) allow_other: bool,
     /// The most bytes of a READ, if that was said.
     pub(super) max_read: Option<u32>,
+    /// The mount outlives its daemon.
+    pub(super) recover: bool,
     /// Unmounting waits for the daemon to say goodbye; closing a file waits for nothing either way.
     pub(super) destroy: bool,
     /// Administrators of the system may enter.
@@ -102,6 +108,7 @@ impl Context {
             default_permissions: false,
             allow_other: false,
             max_read: None,
+            recover: false,
             block_size: DEFAULT_BLOCK_SIZE,
             on_block_device: fc.requires_device(),
             allow_sys_admin: fc.shared().allow_sys_admin_access,
@@ -139,6 +146,7 @@ impl Context {
             }
             (DEFAULT_PERMISSIONS, Value::Flag) => self.default_permissions = true,
             (ALLOW_OTHER, Value::Flag) => self.allow_other = true,
+            (RECOVER, Value::Flag) => self.recover = true,
             (MAX_READ, Value::U32(max_read)) => self.max_read = Some(max_read),
             (BLKSIZE, Value::U32(block_size)) => {
                 if !self.on_block_device {
@@ -175,6 +183,7 @@ impl Context {
             default_permissions: self.default_permissions,
             allow_other: self.allow_other,
             max_read: self.max_read,
+            recover: self.recover,
             destroy: self.on_block_device,
             allow_sys_admin: self.allow_sys_admin,
         })

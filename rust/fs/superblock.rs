@@ -102,7 +102,14 @@ impl FileSystem for Fuse {
 
     fn mounted(sb: &SuperBlock, context: &mut Context) -> Result {
         let endpoint = context.endpoint.as_ref().ok_or(EINVAL)?;
-        let connection = &sb.data().connection;
+        let Mount {
+            connection,
+            options,
+            ..
+        } = sb.data();
+        if options.recover {
+            connection.queue().recover();
+        }
         endpoint.connect(connection.clone())?;
         sb.shared().registry.add(connection.clone())?;
         init::send(sb, endpoint.wants_sync_init())
@@ -193,6 +200,9 @@ impl FileSystem for Fuse {
         }
         if let Some(max_read) = options.shown_max_read() {
             seq_print!(m, ",max_read={}", max_read);
+        }
+        if options.recover {
+            seq_print!(m, ",recover");
         }
         if sb.has_block_device() && sb.block_size() != DEFAULT_BLOCK_SIZE as usize {
             seq_print!(m, ",blksize={}", sb.block_size());

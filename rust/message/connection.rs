@@ -8,7 +8,7 @@ use crate::{
     sys::{total_memory, Listener},
     vfs::{
         fasync::FasyncList,
-        ns::{Gid, Uid, UserNamespace},
+        ns::{Capability, Gid, Uid, UserNamespace},
     },
 };
 use kernel::{
@@ -79,6 +79,14 @@ impl Connection {
     /// Who mounted it: the options `user_id` and `group_id`.
     pub(crate) fn owner(&self) -> (Uid, Gid) {
         self.owner
+    }
+
+    /// Whether the running task may serve it, by a device that was opened in that namespace: it
+    /// could have mounted it.
+    pub(crate) fn may_be_served_by(&self, opener: &UserNamespace) -> bool {
+        let (owner, _) = self.owner;
+        *opener == *self.users
+            && (owner == Uid::current_fsuid() || Capability::SYS_ADMIN.held_in(&self.users))
     }
 
     /// The daemon's user namespace.

@@ -2,7 +2,7 @@
 
 //! The daemon's end of a connection.
 
-use super::Connection;
+use super::{Connection, Registry};
 use crate::queue::DeviceId;
 use kernel::{
     new_condvar, new_mutex,
@@ -14,6 +14,7 @@ use kernel::{
 /// one that leads somewhere.
 #[pin_data]
 pub(crate) struct Endpoint {
+    registry: Arc<Registry>,
     line: SetOnce<Line>,
     #[pin]
     stage: Mutex<Stage>,
@@ -38,8 +39,9 @@ pub(crate) struct Line {
 
 impl Endpoint {
     /// An open device that leads nowhere yet.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    pub(crate) fn new(registry: Arc<Registry>) -> impl PinInit<Self> {
         pin_init!(Endpoint {
+            registry,
             line: SetOnce::new(),
             stage <- new_mutex!(Stage::default(), "rust_fuse_endpoint"),
             connected <- new_condvar!("rust_fuse_endpoint"),
@@ -60,6 +62,11 @@ impl Endpoint {
         self.line.populate(Line { connection, device });
         self.connected.notify_all();
         Ok(())
+    }
+
+    /// The connections that it may be made to lead to.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Where the device leads, if anywhere.

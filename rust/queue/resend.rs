@@ -40,6 +40,11 @@ impl<C: Carried> Queue<C> {
     pub(crate) fn recover(&self) {
         self.lock().recover = true;
     }
+
+    /// Whether [`recover`](Queue::recover) was called.
+    pub(crate) fn recovers(&self) -> bool {
+        self.lock().recover
+    }
 }
 
 impl<C: Carried> State<C> {

@@ -483,6 +483,8 @@ impl<C: Carried> State<C> {
     pub(super) fn withdraw(&mut self, index: Index) -> Option<Box<C>> {
         let slot = self.slots.at(index);
         match slot.place {
+            // A daemon that has died may have acted on what is sent again.
+            Place::Pending | Place::Handed if slot.resent => return None,
             Place::Gate | Place::Pending | Place::Handed => {}
             _ => return None,
         }

@@ -22,7 +22,7 @@ use kernel::{
     module::this_module,
     prelude::*,
     seq_file::SeqFile,
-    sync::poll::PollTable,
+    sync::{poll::PollTable, Arc},
     types::{ForeignOwnable, Opaque},
 };
 
@@ -38,12 +38,15 @@ pub(crate) trait Device: Sized + 'static {
     /// The data of one open file.
     type Ptr: ForeignOwnable + Send + Sync;
 
+    /// What all open files of the device share.
+    type Shared: Send + Sync;
+
     /// The device's table: a `static` of the implementation, `FileOperations::new()`. Its address
     /// is how [`from_file`] knows the device's files.
     fn table() -> &'static FileOperations<Self>;
 
     /// Makes the data of a file that is being opened.
-    fn open(file: &File) -> Result<Self::Ptr>;
+    fn open(file: &File, shared: &Arc<Self::Shared>) -> Result<Self::Ptr>;
 
     /// Called once, when the last reference to the open file goes.
     fn release(device: Self::Ptr, _file: &File) {
@@ -176,9 +179,11 @@ pub(crate) enum Minor {
 ///
 /// `device` is registered.
 #[pin_data(PinnedDrop)]
+#[repr(C)]
 pub(crate) struct Registration<D: Device> {
     #[pin]
     device: Opaque<bindings::miscdevice>,
+    shared: Arc<D::Shared>,
     _device: PhantomData<fn(D)>,
 }
 
@@ -188,13 +193,19 @@ unsafe impl<D: Device> Send for Registration<D> {}
 unsafe impl<D: Device> Sync for Registration<D> {}
 
 impl<D: Device> Registration<D> {
-    /// Registers the device. May sleep.
+    /// Registers the device, whose open files have `shared`. May sleep.
     ///
     /// # Errors
     ///
     /// `EBUSY` when the minor is taken; `EEXIST` when a misc device has that name.
-    pub(crate) fn register(name: &'static CStr, minor: Minor) -> impl PinInit<Self, Error> {
+    pub(crate) fn register(
+        name: &'static CStr,
+        minor: Minor,
+        shared: Arc<D::Shared>,
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            shared,
+            _device: PhantomData,
             device <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
                 let mut device: bindings::miscdevice = pin_init::zeroed();
                 device.minor = match minor {
@@ -209,7 +220,6 @@ impl<D: Device> Registration<D> {
                 // INVARIANT: On success, the device is registered.
                 to_result(unsafe { bindings::misc_register(slot) })
             }),
-            _device: PhantomData,
         })
     }
 }
@@ -255,8 +265,15 @@ impl<D: Device> Callbacks<D> {
     ///
     /// To be called as `open` of `struct file_operations`, for this type.
     unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: The C side gives a file that is being opened.
-        match D::open(unsafe { File::from_raw_file(file) }) {
+        // SAFETY: The C side gives a file that is being opened, with the device as its private data:
+        // the first field of a registration, which stays while the module is in use.
+        let (file_ref, registration) = unsafe {
+            (
+                File::from_raw_file(file),
+                &*(*file).private_data.cast::<Registration<D>>(),
+            )
+        };
+        match D::open(file_ref, &registration.shared) {
             Ok(data) => {
                 // SAFETY: As above; until `release` the private data is ours.
                 unsafe { (*file).private_data = data.into_foreign() };

@@ -179,6 +179,12 @@ impl Capability {
     /// Most administration.
     pub(crate) const SYS_ADMIN: Self = Self(bindings::CAP_SYS_ADMIN);
 
+    /// Whether the running task has the capability in `ns`.
+    pub(crate) fn held_in(self, ns: &UserNamespace) -> bool {
+        // SAFETY: The namespace is valid by its type invariant; may write an audit record.
+        unsafe { bindings::ns_capable(ns.as_ptr(), self.0 as c_int) }
+    }
+
     /// Whether the running task has the capability over the whole system.
     pub(crate) fn held(self) -> bool {
         // SAFETY: No requirements; may write an audit record.
