@@ -7,17 +7,13 @@ use crate::{
     env::Env,
     fs::Fs,
     model::{Model, FILE},
-    runner,
-    sys,
+    runner, sys,
     tests::tests,
 };
 use rawfuse::abi::Opcode;
 use std::{fs, io};
 
-tests![
-    freezes_while_a_caller_waits,
-    freezing_interrupts_nobody,
-];
+tests![freezes_while_a_caller_waits, freezing_interrupts_nobody,];
 
 /// How long the kernel tries to freeze all tasks, in milliseconds.
 const TRY: &str = "1500";
