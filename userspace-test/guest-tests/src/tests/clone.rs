@@ -247,8 +247,7 @@ fn many_at_work(env: &Env) {
             call(move || {
                 let model = std::sync::Mutex::new(Model::new());
                 crate::model::serve(&channel, &model);
-                let asked = model.into_inner().unwrap().log.len();
-                asked
+                model.into_inner().unwrap().log.len()
             })
         })
         .collect();

@@ -27,6 +27,7 @@ mod queues;
 mod read;
 mod readiness;
 mod recover;
+mod registered;
 mod reply;
 mod splice;
 mod statfs;
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Test> {
         clone::tests(),
         readiness::tests(),
         sync_init::tests(),
+        registered::tests(),
         reply::tests(),
         lookup::tests(),
         attr::tests(),
