@@ -283,10 +283,16 @@ impl Plain {
         if signal != Signal::Fatal {
             return;
         }
-        let Request { place, forced, .. } = self.requests[id];
+        let Request {
+            place,
+            forced,
+            resent,
+            ..
+        } = self.requests[id];
         self.requests[id].waited_for = false;
         self.requests[id].returned = Some(Err(errno::EINTR));
-        if !forced && matches!(place, Place::Gate | Place::Pending) {
+        // No daemon may have seen what is taken back.
+        if !forced && !resent && matches!(place, Place::Gate | Place::Pending) {
             for list in [&mut self.gate, &mut self.background_gate, &mut self.pending] {
                 list.retain(|other| *other != id);
             }
