@@ -76,8 +76,11 @@ fn run_kunit(all: bool) {
     let _ = fs::write("/sys/module/kunit/parameters/filter_glob", pattern);
 }
 
-/// The module that was loaded, unloaded for the time of a test.
-struct Unloaded(Env);
+/// The module that was loaded, unloaded for the time of a test; and the other one with it.
+struct Unloaded {
+    env: Env,
+    other: bool,
+}
 
 impl Unloaded {
     #[track_caller]
@@ -88,13 +91,19 @@ impl Unloaded {
         let _ = umount(env.kind.control_dir);
         run_kunit(false);
         unload_soon(env.module);
-        Self(*env)
+        let other_module = other(env.module);
+        let other = Path::new("/sys/module").join(other_module.name()).exists();
+        if other {
+            let _ = umount(Kind::FUSE.control_dir);
+            unload_soon(other_module);
+        }
+        Self { env: *env, other }
     }
 }
 
 impl Drop for Unloaded {
     fn drop(&mut self) {
-        let env = &self.0;
+        let env = &self.env;
         for module in [ModuleName::RustFuse, ModuleName::Fuse] {
             // It is not loaded, when all went well.
             let _ = unload(module);
@@ -106,6 +115,9 @@ impl Drop for Unloaded {
         if let Err(error) = load(env.module, parameters) {
             eprintln!("cannot load {} again: {error}", env.module.name());
             return;
+        }
+        if self.other && load(other(env.module), "").is_err() {
+            eprintln!("cannot load {} again", other(env.module).name());
         }
         run_kunit(true);
         // As the machine was set up; what matters of it is tested elsewhere.
