@@ -80,8 +80,8 @@ impl Channel {
     ///
     /// The kernel's errors: EPERM before mounting; EINVAL for what is no reply (too short, a
     /// `len` that is not the length, an `error` above 0 or below -511, an `error` and data) or
-    /// does not fit the request; ENOENT when no request of that `unique` waits for a reply;
-    /// ENODEV after unmounting.
+    /// does not fit the request; ENOENT when no request of that `unique` waits for a reply, as
+    /// none does after unmounting.
     pub fn write(&self, parts: &[&[u8]]) -> io::Result<usize> {
         let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         (&self.file).write_vectored(&parts)
