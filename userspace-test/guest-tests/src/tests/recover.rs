@@ -111,7 +111,7 @@ fn a_caller_can_be_killed_while_nobody_serves(env: &Env) {
 fn only_who_could_have_mounted_may_attach(env: &Env) {
     let fs = recovering(env);
     let connection = number(env, &fs);
-    let copy = env.clone();
+    let copy = *env;
     let stranger = process(move || {
         setgid(Gid::from_raw(1000)).unwrap();
         setuid(Uid::from_raw(1000)).unwrap();
