@@ -320,17 +320,18 @@ fn all_of_the_header_is_in_it() {
     for line in header.lines() {
         let mut words = line.split_whitespace();
         match (words.next(), words.next(), words.next()) {
-            (Some("#define"), Some(name), _) if !name.contains('(') => {
-                if !found.constants.contains_key(name) && !NOT_OURS.contains(&name) {
-                    missing.insert(name.to_owned());
-                }
+            (Some("#define"), Some(name), _)
+                if !name.contains('(')
+                    && !found.constants.contains_key(name)
+                    && !NOT_OURS.contains(&name) =>
+            {
+                missing.insert(name.to_owned());
             }
             (Some(name), Some("="), _)
-                if name.starts_with("FUSE_") || name.starts_with("CUSE_") =>
+                if (name.starts_with("FUSE_") || name.starts_with("CUSE_"))
+                    && !found.constants.contains_key(name) =>
             {
-                if !found.constants.contains_key(name) {
-                    missing.insert(name.to_owned());
-                }
+                missing.insert(name.to_owned());
             }
             (Some("struct"), Some(name), Some("{")) => {
                 let known = found
