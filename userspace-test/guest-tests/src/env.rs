@@ -59,3 +59,13 @@ impl Env {
         self.module == ModuleName::RustFuse
     }
 }
+
+/// How many times slower than the ordinary kernel this one is: the debug kernel has lockdep, KASAN
+/// and more, all of it under emulation.
+pub fn slowness() -> u32 {
+    if Path::new("/proc/lockdep").exists() {
+        6
+    } else {
+        1
+    }
+}

@@ -31,7 +31,7 @@ pub struct Test {
 }
 
 /// For how long a test may run, unless it says otherwise.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(100);
 
 /// How a test's process ends when it cannot be run here; it then says why on standard output.
 const SKIPPED: u8 = 77;

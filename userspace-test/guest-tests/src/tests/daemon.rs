@@ -4,7 +4,7 @@
 
 use crate::{
     caller::{process, Process, PATIENCE},
-    env::Env,
+    env::{slowness, Env},
     fault::Hole,
     fs::{self, Req},
     model::{Answer, Model},
@@ -276,7 +276,7 @@ fn dies(env: &Env, point: Point, expected: impl Fn(Opcode) -> Errno) {
         let caller = stage.play(asking, point, false);
         let killed = Instant::now();
         if point != Point::Replied {
-            match caller.ended_within(SOON) {
+            match caller.ended_within(SOON * slowness()) {
                 Some(WaitStatus::Exited(_, code)) => {
                     assert_eq!(Errno::from_raw(code), expected(asking.opcode), "{name}");
                 }

@@ -52,7 +52,7 @@ fn test(file: &str, name: &str, run: fn(&crate::env::Env), limit: Option<u64>) -
     Test {
         name: format!("{file}::{name}"),
         run,
-        limit: limit.map_or(LIMIT, Duration::from_secs),
+        limit: limit.map_or(LIMIT, Duration::from_secs) * crate::env::slowness(),
     }
 }
 

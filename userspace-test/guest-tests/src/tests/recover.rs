@@ -3,7 +3,7 @@
 //! The mount option `recover`: a mount that outlives its daemon. Not in Linux.
 
 use crate::{
-    caller::{call, process},
+    caller::{call, process, PATIENCE},
     env::Env,
     fs::{next, Fs},
     model::{Model, FILE},
@@ -105,7 +105,7 @@ fn a_caller_can_be_killed_while_nobody_serves(env: &Env) {
     fs.expect(Opcode::Lookup);
     bury(env, &mut fs);
     caller.signal(nix::sys::signal::Signal::SIGKILL);
-    assert!(caller.ended_within(Duration::from_secs(2)).is_some());
+    assert!(caller.ended_within(PATIENCE).is_some());
 }
 
 fn only_who_could_have_mounted_may_attach(env: &Env) {

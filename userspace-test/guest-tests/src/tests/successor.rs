@@ -4,7 +4,7 @@
 
 use crate::{
     caller::{call, process, Process, PATIENCE},
-    env::Env,
+    env::{slowness, Env},
     fs::{self, Fs, Req},
     handover,
     model::{self, Answer, Model, FILE},
@@ -283,7 +283,7 @@ fn stuck_request_is_named_and_its_caller_killed(env: &Env) {
 
         let killed = Instant::now();
         caller.signal(Signal::SIGKILL);
-        let ended = caller.ended_within(GONE);
+        let ended = caller.ended_within(GONE * slowness());
         let name = stuck.opcode.name();
         assert!(
             matches!(ended, Some(WaitStatus::Signaled(_, Signal::SIGKILL, _))),
