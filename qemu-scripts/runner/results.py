@@ -34,6 +34,9 @@ class Section:
     def count(self, *states):
         return sum(state in states for state in self.states.values())
 
+    def counts(self):
+        return self.passed, self.failed, self.skipped
+
     @property
     def passed(self):
         return self.count("ok")
@@ -51,7 +54,7 @@ def run(section, command, *, expected=(), read=TEST.match, **options):
     """Runs a test program and adds its tests to the section, showing its output as it
     comes. `expected` names tests that must be among them."""
     start = time.monotonic()
-    sums = None
+    sums, before = None, section.counts()
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace", **options
     )
@@ -64,27 +67,27 @@ def run(section, command, *, expected=(), read=TEST.match, **options):
             sums = tuple(int(number or 0) for number in found.groups())
     status = process.wait()
     sys.stdout.flush()
-    finish(section, status, sums, expected)
+    seen = tuple(now - then for now, then in zip(section.counts(), before))
+    finish(section, status, sums, seen, expected)
     section.seconds += time.monotonic() - start
     return status
 
 
-def finish(section, status, sums, expected):
+def finish(section, status, sums, seen, expected):
     """Holds the tests that were seen against what the program said and should have run."""
-    counted = (section.passed, section.failed, section.skipped)
-    if sums is not None and sums != counted:
-        section.wrong("(sums)", f"the program says {sums} passed, failed, skipped; seen were {counted}")
+    if sums is not None and sums != seen:
+        section.wrong("(sums)", f"the program says {sums} passed, failed, skipped; seen were {seen}")
     for name in expected:
         if name not in section.states:
             section.wrong(name, "it did not run")
-    if status and (status in (70, 124, 125) or not section.failed):
+    if status and (status in (70, 124, 125) or not seen[1]):
         meaning = {
             70: ": the kernel complained",
             124: ": its time was up",
             125: ": the guest did not get to it",
         }
         section.wrong("(exit status)", f"status {status}{meaning.get(status, '')}")
-    if not section.states:
+    if not any(seen):
         section.wrong("(no tests)", "not one test ran")
 
 
