@@ -183,13 +183,7 @@ impl<C: Carried> Locked<'_, C> {
                 slot.doomed = true;
             }
         }
-        let mut device = 0;
-        while let Some(each) = self.lists.devices.get(device) {
-            match each.processing.front() {
-                Some(index) => self.condemn(index, errno::ECONNABORTED),
-                None => device += 1,
-            }
-        }
+        self.condemn_processing(errno::ECONNABORTED);
         while let Some(index) = self.lists.pending.front() {
             self.condemn(index, errno::ECONNABORTED);
         }
@@ -209,6 +203,17 @@ impl<C: Carried> Locked<'_, C> {
             let caller = self.slots.at(index).caller.take();
             self.wake(caller);
             self.condemn(index, error);
+        }
+    }
+
+    /// Condemns all that was read and not answered, on every device.
+    pub(super) fn condemn_processing(&mut self, error: Error) {
+        let mut device = 0;
+        while let Some(each) = self.lists.devices.get(device) {
+            match each.processing.front() {
+                Some(index) => self.condemn(index, error),
+                None => device += 1,
+            }
         }
     }
 

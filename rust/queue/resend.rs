@@ -24,13 +24,7 @@ impl<C: Carried> Queue<C> {
     /// Ends with EIO the requests that were read and not answered.
     pub(crate) fn flush(&self) {
         let mut lock = self.lock();
-        let mut device = 0;
-        while let Some(each) = lock.lists.devices.get(device) {
-            match each.processing.front() {
-                Some(index) => lock.condemn(index, errno::EIO),
-                None => device += 1,
-            }
-        }
+        lock.condemn_processing(errno::EIO);
         drop(lock);
         self.end_aborted();
     }
