@@ -18,6 +18,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/splice.h>
+#include <linux/task_io_accounting_ops.h>
 #include <linux/uio.h>
 #include <linux/user_namespace.h>
 
@@ -26,6 +27,8 @@
 const unsigned int RUST_FUSE_CONST_TASK_FREEZABLE_UNSAFE = TASK_FREEZABLE_UNSAFE;
 const int RUST_FUSE_CONST_IOCB_NOWAIT = IOCB_NOWAIT;
 const int RUST_FUSE_CONST_IOCB_DIRECT = IOCB_DIRECT;
+const int RUST_FUSE_CONST_IOCB_SYNC = IOCB_SYNC;
+const int RUST_FUSE_CONST_IOCB_APPEND = IOCB_APPEND;
 const unsigned int RUST_FUSE_CONST_PAGE_SHIFT = PAGE_SHIFT;
 const loff_t RUST_FUSE_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 
@@ -162,6 +165,18 @@ size_t rust_fuse_copy_folio_from_iter(struct folio *folio, size_t offset, size_t
 	return copy_page_from_iter(&folio->page, offset, bytes, iter);
 }
 
+size_t rust_fuse_copy_folio_to_iter(struct folio *folio, size_t offset, size_t bytes,
+				    struct iov_iter *iter)
+{
+	return copy_folio_to_iter(folio, offset, bytes, iter);
+}
+
+void rust_fuse_memcpy_folio(struct folio *to, size_t to_offset, struct folio *from,
+			    size_t from_offset, size_t len)
+{
+	memcpy_folio(to, to_offset, from, from_offset, len);
+}
+
 void rust_fuse_folio_zero_range(struct folio *folio, size_t start, size_t length)
 {
 	folio_zero_range(folio, start, length);
@@ -175,6 +190,34 @@ void rust_fuse_flush_dcache_folio(struct folio *folio)
 struct folio *rust_fuse_readahead_folio_locked(struct readahead_control *rac)
 {
 	return __readahead_folio(rac);
+}
+
+struct folio *rust_fuse_filemap_get_folio_to_write(struct address_space *mapping,
+						   unsigned long index)
+{
+	return __filemap_get_folio(mapping, index, FGP_WRITEBEGIN, mapping_gfp_mask(mapping));
+}
+
+bool rust_fuse_folio_test_uptodate(const struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
+/* Writing. */
+
+bool rust_fuse_iocb_is_dsync(const struct kiocb *iocb)
+{
+	return iocb_is_dsync(iocb);
+}
+
+ssize_t rust_fuse_generic_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
+}
+
+void rust_fuse_task_io_account_write(size_t bytes)
+{
+	task_io_account_write(bytes);
 }
 
 /* Sleeping. */
@@ -223,6 +266,16 @@ void rust_fuse_inode_lock(struct inode *inode)
 void rust_fuse_inode_unlock(struct inode *inode)
 {
 	inode_unlock(inode);
+}
+
+void rust_fuse_inode_lock_shared(struct inode *inode)
+{
+	inode_lock_shared(inode);
+}
+
+void rust_fuse_inode_unlock_shared(struct inode *inode)
+{
+	inode_unlock_shared(inode);
 }
 
 void rust_fuse_inode_dont_cache_acls(struct inode *inode)

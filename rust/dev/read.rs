@@ -6,10 +6,10 @@ use crate::{
     abi::{
         BatchForgetIn, ForgetIn, ForgetOne, InHeader, InterruptIn, Opcode, WriteIn, MIN_READ_BUFFER,
     },
-    message::{Line, Message},
+    message::{Line, Message, Payload},
     queue::{Delivery, Forget, Work, INTERRUPT_BIT},
     sys::fifo::Fifo,
-    vfs::pipe::PipeDest,
+    vfs::{folio::FolioPart, pipe::PipeDest},
 };
 use kernel::{iov::IovIterDest, prelude::*};
 use zerocopy::{Immutable, IntoBytes};
@@ -22,6 +22,9 @@ pub(super) trait Sink {
     /// Copies `bytes` to it, whole. EFAULT when the daemon's memory is not there; for a pipe, as
     /// [`PipeDest::put`].
     fn put(&mut self, bytes: &[u8]) -> Result;
+
+    /// Copies the first `len` bytes of `part` to it. Errors as [`put`](Self::put).
+    fn put_folio(&mut self, part: &FolioPart, len: usize) -> Result;
 }
 
 impl Sink for IovIterDest<'_> {
@@ -36,6 +39,14 @@ impl Sink for IovIterDest<'_> {
             Err(EFAULT)
         }
     }
+
+    fn put_folio(&mut self, part: &FolioPart, len: usize) -> Result {
+        if part.copy_to_iter(self, len)? == len {
+            Ok(())
+        } else {
+            Err(EFAULT)
+        }
+    }
 }
 
 impl Sink for PipeDest<'_> {
@@ -45,6 +56,10 @@ impl Sink for PipeDest<'_> {
 
     fn put(&mut self, bytes: &[u8]) -> Result {
         PipeDest::put(self, bytes)
+    }
+
+    fn put_folio(&mut self, part: &FolioPart, len: usize) -> Result {
+        PipeDest::put_folio(self, part, len)
     }
 }
 
@@ -100,8 +115,25 @@ fn deliver(
             to.put(piece)?;
         }
     }
+    put_payload(to, message.payload())?;
     delivery.sent()?;
     Ok(Some(len))
+}
+
+fn put_payload(to: &mut impl Sink, payload: &Payload) -> Result {
+    match payload {
+        Payload::None => Ok(()),
+        Payload::Bytes(bytes) => to.put(bytes),
+        Payload::Folios { parts, len } => {
+            let mut left = *len;
+            for part in parts {
+                let size = part.len().min(left);
+                to.put_folio(part, size)?;
+                left -= size;
+            }
+            Ok(())
+        }
+    }
 }
 
 fn interrupt(to: &mut impl Sink, of: u64) -> Result<usize> {

@@ -12,6 +12,7 @@ mod caller;
 mod connection;
 mod endpoint;
 mod operation;
+mod payload;
 mod registry;
 mod reply;
 mod request;
@@ -21,6 +22,7 @@ pub(crate) use caller::Caller;
 pub(crate) use connection::{max_user_limit, Connection, Terms};
 pub(crate) use endpoint::{Endpoint, Line};
 pub(crate) use operation::{Grants, Operation};
+pub(crate) use payload::Payload;
 pub(crate) use registry::Registry;
 pub(crate) use reply::{Data, Reply};
 pub(crate) use request::{Replied, Request};
@@ -51,6 +53,7 @@ pub(crate) struct Message {
     /// The calling thread in the initial pid namespace.
     global_pid: u32,
     wire: Wire,
+    payload: Payload,
     reply: Reply,
     /// Who is told of the end of a background request.
     completion: Option<Arc<dyn Completion>>,
@@ -79,6 +82,7 @@ impl Message {
             connection,
             global_pid: caller.global_pid,
             wire <- Wire::new(header),
+            payload: Payload::None,
             reply <- Reply::new(),
             completion: None,
         })
@@ -91,12 +95,19 @@ impl Message {
 
     /// Completes the request for a daemon of that minor version; returns its length in bytes.
     pub(crate) fn address(&mut self, unique: u64, minor: u32) -> usize {
-        self.wire.address(self.kind, unique, minor)
+        self.wire
+            .address(self.kind, unique, minor, self.payload.len())
     }
 
-    /// The request as it is copied to a daemon of that minor version, one piece after another.
+    /// The request as it is copied to a daemon of that minor version, one piece after another. Its
+    /// [`payload`](Self::payload) follows.
     pub(crate) fn pieces(&self, minor: u32) -> [&[u8]; 3] {
         self.wire.pieces(self.kind, minor)
+    }
+
+    /// The data at the end of the request.
+    pub(crate) fn payload(&self) -> &Payload {
+        &self.payload
     }
 
     /// How many bytes of its structure a daemon of that minor version replies with.
@@ -178,6 +189,8 @@ impl Carried for Message {
         }
         if let Some(completion) = request.completion.take() {
             completion.ended(&mut request.reply, outcome);
+            // What the request carries goes before the completion does.
+            drop(request);
         }
     }
 

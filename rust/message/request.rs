@@ -2,7 +2,7 @@
 
 //! Making a request of an operation.
 
-use super::{operation::Operation, Caller, Completion, Connection, Data, Message, Reply};
+use super::{operation::Operation, Caller, Completion, Connection, Data, Message, Payload, Reply};
 use core::marker::PhantomData;
 use kernel::{prelude::*, sync::Arc};
 use zerocopy::IntoBytes;
@@ -47,6 +47,12 @@ impl<O: Operation> Request<O> {
         self.message.wire.append(name)?;
         self.message.wire.append(&[0])?;
         Ok(self)
+    }
+
+    /// Adds data behind the arguments.
+    pub(crate) fn payload(mut self, payload: Payload) -> Self {
+        self.message.payload = payload;
+        self
     }
 
     /// Makes room for data in the reply.

@@ -73,12 +73,13 @@ impl Wire {
         }
     }
 
-    /// Completes the header for a daemon of that minor version; returns the length of it all.
-    pub(super) fn address(&mut self, kind: &Kind, unique: u64, minor: u32) -> usize {
+    /// Completes the header for a daemon of that minor version, with `more` bytes behind the
+    /// arguments; returns the length of it all.
+    pub(super) fn address(&mut self, kind: &Kind, unique: u64, minor: u32, more: usize) -> usize {
         let (fixed, known) = kind.in_size(minor);
-        let len = size_of::<InHeader>() + self.arguments().len() - (fixed - known);
+        let len = size_of::<InHeader>() + self.arguments().len() - (fixed - known) + more;
         self.inline.header.unique = unique;
-        // CAST: Arguments are a few pages at most.
+        // CAST: Arguments are a few pages at most, and data as much as a daemon takes in one request.
         self.inline.header.len = len as u32;
         len
     }

@@ -46,6 +46,12 @@ pub(crate) trait AddressSpaceOperations: Sized + 'static {
     }
 }
 
+/// The number of the page that holds the byte at `position` of a file.
+pub(super) fn page_index(position: u64) -> usize {
+    // CAST: `usize` has 64 bits.
+    (position >> bindings::PAGE_SHIFT) as usize
+}
+
 /// The table of operations of `A`.
 pub(super) fn table<A: AddressSpaceOperations>() -> &'static bindings::address_space_operations {
     &Callbacks::<A>::OPERATIONS

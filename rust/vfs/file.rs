@@ -11,11 +11,11 @@ use crate::{
         inode::{FileType, INode},
     },
 };
-use core::{marker::PhantomData, ops::Deref};
+use core::{marker::PhantomData, ops::Deref, ptr};
 use kernel::{
     current,
     error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
-    fs::File,
+    fs::{file::flags, File},
     iov::{IovIterDest, IovIterSource},
     prelude::*,
     types::ForeignOwnable,
@@ -161,6 +161,32 @@ pub(crate) struct Io<'a> {
 }
 
 impl Io<'_> {
+    /// The C pointer.
+    pub(super) fn as_ptr(&mut self) -> *mut bindings::kiocb {
+        self.kiocb
+    }
+
+    /// The flags that the file has now (`O_*`), and those that this call is given beside.
+    pub(crate) fn flags(&self) -> u32 {
+        // SAFETY: The structure and its file are valid for the call; the flags may change any time.
+        unsafe {
+            let mut open_flags = ptr::read_volatile(&raw const (*(*self.kiocb).ki_filp).f_flags);
+            if bindings::iocb_is_dsync(self.kiocb) {
+                open_flags |= flags::O_DSYNC;
+            }
+            if (*self.kiocb).ki_flags & bindings::IOCB_SYNC != 0 {
+                open_flags |= flags::O_SYNC;
+            }
+            open_flags
+        }
+    }
+
+    /// Whether it writes to the end of the file, wherever that is.
+    pub(crate) fn is_append(&self) -> bool {
+        // SAFETY: The structure is valid for the call.
+        unsafe { (*self.kiocb).ki_flags & bindings::IOCB_APPEND != 0 }
+    }
+
     /// Where in the file to begin, in bytes.
     pub(crate) fn position(&self) -> u64 {
         // SAFETY: The structure is valid for the call.
@@ -194,7 +220,7 @@ impl Io<'_> {
 }
 
 /// The count or the error that a C function returned.
-fn count(ret: isize) -> Result<usize> {
+pub(super) fn count(ret: isize) -> Result<usize> {
     usize::try_from(ret).map_err(|_| Error::from_errno(ret as c_int))
 }
 

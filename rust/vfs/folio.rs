@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Folios of the page cache while they are being read.
+//! Folios of the page cache: while they are being read, and while their contents are sent somewhere.
 //!
 //! C headers: [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h)
 
 use crate::bindings;
 use core::{marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
-use kernel::{iov::IovIterSource, page::PAGE_SIZE, prelude::*};
+use kernel::{
+    iov::{IovIterDest, IovIterSource},
+    page::{Page, PAGE_SIZE},
+    prelude::*,
+};
 
 /// A folio of the page cache that waits for its contents: locked, not up to date, and owned, so it
 /// may travel in a request and be filled by another task than the one that asked for it.
@@ -177,6 +181,142 @@ impl LockedFolio {
 impl Drop for LockedFolio {
     fn drop(&mut self) {
         self.finish(false);
+    }
+}
+
+/// A part of a folio of the page cache whose contents are sent somewhere. It owns what is held of the
+/// folio meanwhile, so it may travel in a request; who has the file mapped may change the contents
+/// still.
+///
+/// # Invariants
+///
+/// This value owns a reference to the folio, and what `hold` says. `offset` and `len` are a range
+/// within the folio.
+pub(crate) struct FolioPart {
+    folio: NonNull<bindings::folio>,
+    offset: usize,
+    len: usize,
+    hold: Hold,
+}
+
+/// What is held of a folio, beside a reference to it.
+pub(super) enum Hold {
+    /// Nothing: all of it can be used.
+    Reference,
+    /// The lock: what is not sent of it has not been read yet.
+    Lock,
+}
+
+// SAFETY: A folio's lock and references belong to no thread.
+unsafe impl Send for FolioPart {}
+// SAFETY: The contents are only copied by the C side, which may be done by several at once.
+unsafe impl Sync for FolioPart {}
+
+impl FolioPart {
+    /// Takes over a folio from the C side.
+    ///
+    /// # Safety
+    ///
+    /// The caller hands over a reference to the folio, and what `hold` says; the range must be within
+    /// the folio.
+    pub(super) unsafe fn from_raw(
+        folio: NonNull<bindings::folio>,
+        offset: usize,
+        len: usize,
+        hold: Hold,
+    ) -> Self {
+        // INVARIANT: By the function's contract.
+        Self {
+            folio,
+            offset,
+            len,
+            hold,
+        }
+    }
+
+    /// How many bytes it is.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the folio is locked for as long as this lives.
+    pub(super) fn is_locked(&self) -> bool {
+        matches!(self.hold, Hold::Lock)
+    }
+
+    /// Whether the folio ends where the part does.
+    pub(super) fn is_at_end(&self) -> bool {
+        // SAFETY: The folio is valid by the type invariants.
+        self.offset + self.len == unsafe { bindings::folio_size(self.folio.as_ptr()) }
+    }
+
+    /// Waits until what the folio held earlier has been written. Sleeps.
+    pub(super) fn wait_for_writeback(&self) {
+        // SAFETY: The folio is valid by the type invariants.
+        unsafe { bindings::folio_wait_writeback(self.folio.as_ptr()) };
+    }
+
+    /// Copies the first `len` bytes to `iter`; returns how many. It is fewer than `len` only when
+    /// `iter` ends or, being user memory, faults. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when there are not so many.
+    pub(crate) fn copy_to_iter(&self, iter: &mut IovIterDest<'_>, len: usize) -> Result<usize> {
+        if len > self.len {
+            return Err(EINVAL);
+        }
+        // SAFETY: The range is within the folio by the type invariants.
+        Ok(unsafe {
+            bindings::copy_folio_to_iter(self.folio.as_ptr(), self.offset, len, iter.as_raw())
+        })
+    }
+
+    /// Copies the `len` bytes from the offset `from` on to the offset `at` in `page`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when there are not so many in one of them.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else may use that range of the page at the same time.
+    pub(super) unsafe fn copy_to_page(
+        &self,
+        from: usize,
+        page: &Page,
+        at: usize,
+        len: usize,
+    ) -> Result {
+        let fits = |offset: usize, size| offset.checked_add(len).is_some_and(|end| end <= size);
+        if !fits(from, self.len) || !fits(at, PAGE_SIZE) {
+            return Err(EINVAL);
+        }
+        // SAFETY: Both ranges are within their folios, of which a page that was allocated is one.
+        unsafe {
+            bindings::memcpy_folio(
+                bindings::page_folio_of(page.as_ptr()),
+                at,
+                self.folio.as_ptr(),
+                self.offset + from,
+                len,
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FolioPart {
+    fn drop(&mut self) {
+        let folio = self.folio.as_ptr();
+        // SAFETY: By the type invariants there is all of that to give up.
+        unsafe {
+            match self.hold {
+                Hold::Reference => {}
+                Hold::Lock => bindings::folio_unlock(folio),
+            }
+            bindings::folio_put(folio);
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::{
     bindings,
     vfs::{
-        address_space::{self, AddressSpaceOperations},
+        address_space::{self, page_index, AddressSpaceOperations},
         file::{self, FileOperations},
         filesystem::FileSystem,
         inode_cache::INodeMemory,
@@ -24,6 +24,7 @@ use core::{
     sync::atomic::{AtomicU16, Ordering},
 };
 use kernel::{
+    error::to_result,
     prelude::*,
     types::{NotThreadSafe, Opaque},
 };
@@ -220,11 +221,51 @@ impl<T: FileSystem> INode<T> {
         ContentsLocked(self, NotThreadSafe)
     }
 
+    /// Takes the same lock together with others who do so. Sleeps.
+    pub(crate) fn lock_contents_shared(&self) -> ContentsShared<'_, T> {
+        // SAFETY: The lock is valid; `ContentsShared` gives it back.
+        unsafe { bindings::inode_lock_shared(self.as_ptr()) };
+        // INVARIANT: The lock has just been taken.
+        ContentsShared(self, NotThreadSafe)
+    }
+
     /// Makes the page cache forget all beyond `size`. Sleeps, also for folios that are being read.
     pub(crate) fn truncate_page_cache(&self, size: u64) {
         let size = i64::try_from(size).unwrap_or(i64::MAX);
         // SAFETY: The inode is valid.
         unsafe { bindings::truncate_pagecache(self.as_ptr(), size) };
+    }
+
+    /// Makes the page cache forget the bytes from `start` on that are before `end`, where there are
+    /// any. Sleeps, also for folios that are being read.
+    pub(crate) fn truncate_page_cache_range(&self, start: u64, end: u64) {
+        let (Ok(start), Ok(end)) = (i64::try_from(start), i64::try_from(end)) else {
+            return;
+        };
+        if start < end {
+            // SAFETY: The inode is valid.
+            unsafe { bindings::truncate_pagecache_range(self.as_ptr(), start, end - 1) };
+        }
+    }
+
+    /// Makes the page cache forget the folios that hold any of the bytes from `start` on that are
+    /// before `end`. Sleeps, also for folios that are being read.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` when one of them is in use, and stays; those of writing back.
+    pub(crate) fn invalidate_page_cache_range(&self, start: u64, end: u64) -> Result {
+        if start >= end {
+            return Ok(());
+        }
+        // SAFETY: The inode and its mapping are valid.
+        to_result(unsafe {
+            bindings::invalidate_inode_pages2_range(
+                (*self.as_ptr()).i_mapping,
+                page_index(start),
+                page_index(end - 1),
+            )
+        })
     }
 
     /// Makes the page cache forget what it can. Sleeps, also for folios that are being read.
@@ -372,6 +413,20 @@ impl<T: FileSystem> Locked<'_, T> {
         unsafe {
             bindings::inode_set_ctime(self.as_ptr(), time.seconds, time.nanoseconds as c_long)
         };
+    }
+}
+
+/// An inode whose contents are locked against changes that do not allow for others beside them.
+///
+/// # Invariants
+///
+/// `i_rwsem` is held for reading.
+pub(crate) struct ContentsShared<'a, T: FileSystem>(&'a INode<T>, NotThreadSafe);
+
+impl<T: FileSystem> Drop for ContentsShared<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: Held, by the type invariant.
+        unsafe { bindings::inode_unlock_shared(self.0.as_ptr()) };
     }
 }
 

@@ -27,3 +27,4 @@ pub(crate) mod random;
 pub(crate) mod super_block;
 pub(crate) mod sysfs;
 pub(crate) mod time;
+pub(crate) mod write;

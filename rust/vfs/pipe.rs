@@ -8,7 +8,10 @@
 
 use crate::{
     bindings,
-    vfs::{folio::LockedFolio, iov::Source},
+    vfs::{
+        folio::{FolioPart, LockedFolio},
+        iov::Source,
+    },
 };
 use core::{
     marker::PhantomData,
@@ -87,23 +90,45 @@ impl PipeDest<'_> {
     ///
     /// `EIO` when the pipe has no slots for so much; `EPIPE`, with a signal, when nobody has the pipe
     /// open for reading; `ENOMEM`.
-    pub(crate) fn put(&mut self, mut bytes: &[u8]) -> Result {
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result {
+        self.fill(bytes.len(), |page, at, from, len| {
+            // SAFETY: The source is that long. Nobody else has the page yet.
+            unsafe { page.write_raw(bytes[from..][..len].as_ptr(), at, len) }
+        })
+    }
+
+    /// Adds the first `len` bytes of a part of a folio. May sleep. Errors as [`put`](Self::put), and
+    /// `EINVAL` when the part is not that long.
+    pub(crate) fn put_folio(&mut self, part: &FolioPart, len: usize) -> Result {
+        self.fill(len, |page, at, from, len| {
+            // SAFETY: Nobody else has the page yet.
+            unsafe { part.copy_to_page(from, page, at, len) }
+        })
+    }
+
+    /// Adds `len` bytes, which `copy(page, at, from, some)` copies from the offset `from` on to
+    /// the offset `at` in a page, some at a time. Errors as [`put`](Self::put), and those of `copy`.
+    fn fill(
+        &mut self,
+        len: usize,
+        mut copy: impl FnMut(&Page, usize, usize, usize) -> Result,
+    ) -> Result {
         // SAFETY: The pipe is valid and locked by the type invariant.
         if unsafe { bindings::pipe_readers(self.pipe.as_ptr()) } == 0 {
             // SAFETY: SIGPIPE is a signal, and the current task is one.
             unsafe { bindings::send_sig(bindings::SIGPIPE as c_int, current!().as_ptr(), 0) };
             return Err(EPIPE);
         }
-        while !bytes.is_empty() {
+        let mut done = 0;
+        while done < len {
             let last = match self.pages.last_mut() {
                 Some(last) if last.len < PAGE_SIZE => last,
                 _ => self.add_page()?,
             };
-            let (part, rest) = bytes.split_at(bytes.len().min(PAGE_SIZE - last.len));
-            // SAFETY: `part` is that long. Nobody else has the page yet.
-            unsafe { last.page.write_raw(part.as_ptr(), last.len, part.len())? };
-            last.len += part.len();
-            bytes = rest;
+            let some = (len - done).min(PAGE_SIZE - last.len);
+            copy(&last.page, last.len, done, some)?;
+            last.len += some;
+            done += some;
         }
         Ok(())
     }
