@@ -132,7 +132,7 @@ impl FileOperations for DirectoryFile {
             fh: file.handle(),
             // CAST: Positions are the daemon's; the kernel only keeps them.
             offset: entries.position() as u64,
-            // CAST: At most `MAX_MAX_PAGES` pages.
+            // CAST: Less than 2^16 pages.
             size: size as u32,
             flags: file.flags(),
             ..Default::default()

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     abi::{self, init_flags, InitIn, InitOut},
-    message::{max_user_limit, op, Completion, Data, Reply, Request, Terms},
+    message::{limits, op, Completion, Data, Reply, Request, Terms},
     vfs::{
+        module_param::Parameter,
         ns::Capability,
         super_block::{Handle, PAGE_SIZE},
     },
@@ -35,8 +36,6 @@ const OFFERED: u64 = init_flags::ASYNC_READ
 
 /// Pages in a request, unless agreed on otherwise.
 const DEFAULT_MAX_PAGES: u32 = 32;
-/// The most pages that can be agreed on.
-const MAX_MAX_PAGES: u32 = 256;
 /// The longest name that fits a request of one page with all else, in bytes.
 const SHORT_NAME_MAX: usize = 1024;
 /// The longest name there can be: a path without its end, in bytes.
@@ -72,14 +71,14 @@ impl Features {
         name_max: SHORT_NAME_MAX,
     };
 
-    fn new(reply: &InitOut) -> Self {
+    fn new(reply: &InitOut, max_pages_limit: u32) -> Self {
         if reply.minor < 6 {
             return Self::BEFORE_INIT;
         }
         let flags = reply.all_flags() & OFFERED;
         let has = |flag| flags & flag != 0;
         let max_pages = if has(init_flags::MAX_PAGES) {
-            u32::from(reply.max_pages).clamp(1, MAX_MAX_PAGES)
+            u32::from(reply.max_pages).max(1).min(max_pages_limit)
         } else {
             DEFAULT_MAX_PAGES
         };
@@ -181,7 +180,7 @@ fn read(bytes: &[u8]) -> Result<InitOut> {
 /// Puts what was agreed on to use, and lets requests through.
 fn settle(sb: &SuperBlock, reply: &InitOut) {
     let mount = sb.data();
-    let features = Features::new(reply);
+    let features = Features::new(reply, mount.max_pages_limit);
     mount.set_features(features);
 
     if reply.minor >= 13 {
@@ -210,16 +209,17 @@ fn settle(sb: &SuperBlock, reply: &InitOut) {
 
 /// Sets the limits that the daemon asks for; one without privileges does not get all it wants.
 fn limit_background(mount: &Mount, reply: &InitOut) {
-    let most = if Capability::SYS_ADMIN.held() {
-        u32::MAX
-    } else {
-        max_user_limit()
+    let privileged = Capability::SYS_ADMIN.held();
+    let limited = |asked_for: u16, most: &Parameter| {
+        let most = if privileged { u32::MAX } else { most.get() };
+        u32::from(asked_for).min(most)
     };
     let queue = mount.connection.queue();
     if reply.max_background != 0 {
-        queue.set_max_background(u32::from(reply.max_background).min(most));
+        queue.set_max_background(limited(reply.max_background, &limits::MAX_USER_BGREQ));
     }
     if reply.congestion_threshold != 0 {
-        queue.set_congestion_threshold(u32::from(reply.congestion_threshold).min(most));
+        let threshold = limited(reply.congestion_threshold, &limits::MAX_USER_CONGTHRESH);
+        queue.set_congestion_threshold(threshold);
     }
 }

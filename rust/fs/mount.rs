@@ -4,7 +4,7 @@
 
 use super::{init::Features, options::Options, INode};
 use crate::{
-    message::Connection,
+    message::{limits, Connection},
     vfs::{file::LockOwner, random::random},
 };
 use kernel::{
@@ -22,6 +22,8 @@ pub(crate) struct Mount {
     pub(crate) connection: Arc<Connection>,
     /// The mount's parameters.
     pub(crate) options: Options,
+    /// The most pages that could be agreed on when this was mounted.
+    pub(super) max_pages_limit: u32,
     features: SetOnce<Features>,
     /// Grows with every change of attributes, so that replies that crossed one can be told.
     attr_version: Atomic<u64>,
@@ -67,6 +69,7 @@ impl Mount {
         Ok(Self {
             connection: Arc::new(connection, GFP_KERNEL)?,
             options,
+            max_pages_limit: limits::MAX_PAGES_LIMIT.get(),
             features: SetOnce::new(),
             attr_version: Atomic::new(1),
             evictions: Atomic::new(1),

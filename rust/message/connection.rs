@@ -5,7 +5,7 @@
 use super::{operation::Operation, Caller, Message, Replied, Request};
 use crate::{
     queue::{ForgetNode, Queue},
-    sys::{total_memory, Listener},
+    sys::Listener,
     vfs::{
         fasync::FasyncList,
         ns::{Capability, Gid, Uid, UserNamespace},
@@ -152,12 +152,4 @@ impl Listener for FasyncList {
     fn rung(&self) {
         self.notify_readable();
     }
-}
-
-/// How many background requests a connection may have whose daemon is not privileged: as many as
-/// take up the 8192nd part of the memory, at the size that Linux reckons with.
-pub(crate) fn max_user_limit() -> u32 {
-    const SHARE: u64 = 1 << 13;
-    const REQUEST: u64 = 392;
-    u32::from(u16::try_from(total_memory() / SHARE / REQUEST).unwrap_or(u16::MAX))
 }

@@ -11,6 +11,7 @@
 mod caller;
 mod connection;
 mod endpoint;
+pub(crate) mod limits;
 mod operation;
 mod payload;
 mod registry;
@@ -19,7 +20,7 @@ mod request;
 mod wire;
 
 pub(crate) use caller::Caller;
-pub(crate) use connection::{max_user_limit, Connection, Terms};
+pub(crate) use connection::{Connection, Terms};
 pub(crate) use endpoint::{Endpoint, Line};
 pub(crate) use operation::{Grants, Operation};
 pub(crate) use payload::Payload;
