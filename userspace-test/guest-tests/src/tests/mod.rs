@@ -17,6 +17,7 @@ mod forget;
 mod harness;
 mod init;
 mod interrupt;
+mod limits;
 mod lookup;
 mod module;
 mod mount;
@@ -92,6 +93,7 @@ pub fn all() -> Vec<Test> {
         successor::tests(),
         suspend::tests(),
         control::tests(),
+        limits::tests(),
         programs::tests(),
         module::tests(),
     ]
