@@ -306,11 +306,6 @@ kgid_t rust_fuse_mapped_kgid(struct mnt_idmap *idmap, struct user_namespace *ns,
 	return vfsgid_into_kgid(make_vfsgid(idmap, ns, gid));
 }
 
-void rust_fuse_file_allow_direct(struct file *file)
-{
-	file->f_mode |= FMODE_CAN_ODIRECT;
-}
-
 bool rust_fuse_vma_may_share(struct vm_area_struct *vma)
 {
 	return vma->vm_flags & VM_MAYSHARE;

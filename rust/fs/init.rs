@@ -23,6 +23,7 @@ use zerocopy::IntoBytes;
 /// What is offered: all that works.
 const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::ATOMIC_O_TRUNC
+    | init_flags::BIG_WRITES
     | init_flags::SPLICE_WRITE
     | init_flags::SPLICE_READ
     | init_flags::AUTO_INVAL_DATA
@@ -50,6 +51,8 @@ pub(crate) struct Features {
     pub(super) async_read: bool,
     /// OPEN truncates.
     pub(super) atomic_o_trunc: bool,
+    /// A WRITE may carry more than a page.
+    pub(super) big_writes: bool,
     /// What is cached of a file goes when its size or time of modification has changed.
     pub(super) auto_inval_data: bool,
     /// A directory may be looked up and read in by several at once.
@@ -65,6 +68,7 @@ impl Features {
     pub(super) const BEFORE_INIT: Self = Self {
         async_read: false,
         atomic_o_trunc: false,
+        big_writes: false,
         auto_inval_data: false,
         parallel_dirops: false,
         max_pages: DEFAULT_MAX_PAGES,
@@ -85,6 +89,7 @@ impl Features {
         Self {
             async_read: has(init_flags::ASYNC_READ),
             atomic_o_trunc: has(init_flags::ATOMIC_O_TRUNC),
+            big_writes: has(init_flags::BIG_WRITES),
             auto_inval_data: has(init_flags::AUTO_INVAL_DATA),
             parallel_dirops: has(init_flags::PARALLEL_DIROPS),
             max_pages,

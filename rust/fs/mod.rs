@@ -12,7 +12,9 @@
 //! - [`permission`]: who may do what
 //! - [`open`]: opening and closing files and directories
 //! - [`dir`]: reading directories
-//! - [`read`]: reading files, through the page cache and past it
+//! - [`read`], [`mod@write`]: reading and writing files through the page cache
+//! - [`direct`]: reading and writing them past it
+//! - [`io_mode`]: which of the two a file is open for
 //! - [`symlink`]: reading symbolic links
 //!
 //! The behaviour is that of Linux's own FUSE file system. This floor meets the device only in a
@@ -22,8 +24,10 @@
 
 mod attr;
 mod dir;
+mod direct;
 mod init;
 mod inode;
+mod io_mode;
 mod lookup;
 mod mount;
 mod open;
@@ -32,6 +36,7 @@ mod permission;
 mod read;
 mod superblock;
 mod symlink;
+mod write;
 
 pub(crate) use mount::Mount;
 pub(crate) use superblock::Fuse;

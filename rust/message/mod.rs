@@ -32,7 +32,7 @@ pub(crate) use request::{Replied, Request};
 pub(crate) mod op {
     pub(crate) use super::operation::{
         Access, Destroy, Flush, Getattr, Init, Lookup, Open, Opendir, Read, Readdir, Readlink,
-        Release, Releasedir, Statfs,
+        Release, Releasedir, Statfs, Write,
     };
 }
 
@@ -56,11 +56,12 @@ pub(crate) struct Message {
     wire: Wire,
     payload: Payload,
     reply: Reply,
-    /// Who is told of the end of a background request.
+    /// Who is told of the end of a request that nobody waits for.
     completion: Option<Arc<dyn Completion>>,
 }
 
-/// Told of the end of a background request.
+/// Told of the end of a request that nobody waits for: a background one, or one whose caller was
+/// killed.
 pub(crate) trait Completion: Send + Sync {
     /// The request has ended: `reply` holds what the daemon sent, if the outcome is good. Runs in
     /// whatever thread ended it, without locks; may sleep, but not wait for a daemon.

@@ -135,6 +135,10 @@ operations! {
     }
     /// Reads from an open file; the reply is data.
     Read: abi::ReadIn => ()
+    /// Writes to an open file; the request carries the data.
+    Write: abi::WriteIn => abi::WriteOut {
+        OLD_IN: Option<Old> = Some(Old { below: 9, size: abi::WriteIn::COMPAT_SIZE });
+    }
     /// A descriptor of an open file was closed.
     Flush: abi::FlushIn => ()
     /// An open file is no longer used.

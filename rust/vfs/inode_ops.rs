@@ -199,6 +199,10 @@ pub(crate) const PERMISSION_STATS: u32 =
 /// The time of the last read.
 pub(crate) const ATIME_STAT: u32 = bindings::STATX_ATIME;
 
+/// What a write changes beside the size.
+pub(crate) const MODIFY_STATS: u32 =
+    bindings::STATX_MTIME | bindings::STATX_CTIME | bindings::STATX_BLOCKS;
+
 /// The size.
 pub(crate) const SIZE_STAT: u32 = bindings::STATX_SIZE;
 
