@@ -196,6 +196,10 @@ impl Carried for Message {
         }
     }
 
+    fn is_watched() -> bool {
+        trace::is_request_enabled()
+    }
+
     fn moved(facts: &Facts, unique: u64, from: Place, to: Place, depth: usize) {
         trace::request(
             facts.connection,
