@@ -71,6 +71,16 @@ struct dentry *rust_fuse_dget(struct dentry *dentry)
 	return dget(dentry);
 }
 
+bool rust_fuse_d_mountpoint(const struct dentry *dentry)
+{
+	return d_mountpoint(dentry);
+}
+
+void rust_fuse_dont_mount(struct dentry *dentry)
+{
+	dont_mount(dentry);
+}
+
 void *rust_fuse_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache, gfp_t gfp)
 {
 	return alloc_inode_sb(sb, cache, gfp);
@@ -261,6 +271,11 @@ void rust_fuse_fs_context_error(struct fs_context *fc, const char *message)
 void rust_fuse_inode_lock(struct inode *inode)
 {
 	inode_lock(inode);
+}
+
+int rust_fuse_inode_lock_parent_killable(struct inode *inode)
+{
+	return down_write_killable_nested(&inode->i_rwsem, I_MUTEX_PARENT);
 }
 
 void rust_fuse_inode_unlock(struct inode *inode)

@@ -17,8 +17,8 @@ use crate::{
     queue::{forget_node, ForgetNode},
     vfs::{
         inode::{FileType, Lookup, NewINode},
-        inode_ops::{ATIME_STAT, BASIC_STATS, MODIFY_STATS, SIZE_STAT},
-        time::{Expiry, Ticks},
+        inode_ops::{ATIME_STAT, BASIC_STATS, DIRECTORY_STATS, MODIFY_STATS, SIZE_STAT},
+        time::{Expiry, Ticks, Version},
     },
 };
 use kernel::{
@@ -46,6 +46,9 @@ pub(crate) struct Node {
     /// Whether it is used through the page cache.
     #[pin]
     pub(super) io_mode: IoMode,
+    /// Of a directory: grows when the daemon says that names in it have changed; what is looked up
+    /// meanwhile does not hold.
+    pub(super) sightings_ended: Version,
     #[pin]
     state: SpinLock<State>,
     /// Held through a LOOKUP or READDIR in a directory, unless the daemon can do several at once.
@@ -84,6 +87,7 @@ impl Node {
                 expiry: Expiry::new(),
                 unsettled: Atomic::new(false),
                 io_mode <- IoMode::new(),
+                sightings_ended: Version::first(),
                 state <- new_spinlock!(
                     State {
                         nlookup: 0,
@@ -377,6 +381,19 @@ pub(super) fn truncated(inode: &INode) {
     inode.lock().set_size(0);
     drop(state);
     inode.data().invalidate(MODIFY_STATS | SIZE_STAT);
+}
+
+/// The daemon says that the attributes have changed: neither what is cached of them holds, nor what
+/// is on its way.
+pub(super) fn attributes_changed(inode: &INode) {
+    let node = inode.data();
+    node.state.lock().attr_version = Mount::of(inode).next_attr_version();
+    node.invalidate(BASIC_STATS);
+}
+
+/// The entries of a directory have changed.
+pub(super) fn directory_changed(dir: &INode) {
+    dir.data().invalidate(DIRECTORY_STATS);
 }
 
 /// The file has been read: the time that says when does not hold any more.

@@ -16,10 +16,54 @@ use crate::{
     queue::forget_node,
     vfs::{
         dentry::{LookupFlags, NewDEntry, Resolved},
-        time::Ticks,
+        time::{Expiry, Ticks, Version},
     },
 };
 use kernel::prelude::*;
+
+/// What FUSE keeps of a directory entry. At first it does not hold.
+#[derive(Zeroable)]
+pub(crate) struct Entry {
+    /// Until when it holds.
+    expiry: Expiry,
+    /// The mount's epoch when the daemon was asked.
+    epoch: Version,
+}
+
+impl Entry {
+    /// It does not hold any more.
+    pub(super) fn expire(&self) {
+        self.expiry.set(Ticks::PAST);
+    }
+}
+
+/// A look at a directory of the daemon's, begun before it is asked for something: what comes of it
+/// does not hold if the daemon says meanwhile that things are otherwise.
+#[derive(Clone, Copy)]
+pub(super) struct Sighting {
+    epoch: u64,
+    ended: u64,
+}
+
+impl Sighting {
+    /// Begins to look at `dir`.
+    pub(super) fn of(dir: &INode) -> Self {
+        Self {
+            epoch: Mount::of(dir).epoch.get(),
+            ended: dir.data().sightings_ended.get(),
+        }
+    }
+
+    /// The daemon has said that the name of `dentry` in `dir` holds until then.
+    pub(super) fn settle(self, dir: &INode, dentry: &DEntry, until: Ticks) {
+        let entry = dentry.data();
+        entry.epoch.set(self.epoch);
+        entry.expiry.set(until);
+        if dir.data().sightings_ended.get_after() != self.ended {
+            entry.expire();
+        }
+    }
+}
 
 /// Asks the daemon what `name` in the directory `parent` is. The caller owns the reference that
 /// comes with it.
@@ -70,6 +114,7 @@ pub(super) fn lookup<'a>(
     let node = dir.data();
     node.check()?;
     let sb = dir.super_block();
+    let sighting = Sighting::of(dir);
     let serial = node.serialize(sb.data());
     let found = find(sb, node.nodeid(), dentry.name());
     drop(serial);
@@ -86,7 +131,7 @@ pub(super) fn lookup<'a>(
         return Err(EIO);
     }
     let resolved = dentry.resolve(inode)?;
-    resolved.data().set(until);
+    sighting.settle(dir, &resolved, until);
     Ok(resolved)
 }
 
@@ -97,11 +142,14 @@ pub(super) fn revalidate(
     dentry: &DEntry,
     flags: LookupFlags,
 ) -> Result<bool> {
+    if dentry.data().epoch.get() < Mount::of(dir).epoch.get() {
+        return Ok(false);
+    }
     let inode = dentry.inode();
     if inode.is_some_and(|inode| inode.data().is_bad()) {
         return Ok(false);
     }
-    if !dentry.data().is_past() && !flags.wants_fresh() {
+    if !dentry.data().expiry.is_past() && !flags.wants_fresh() {
         return Ok(true);
     }
     // That there is no such name is never confirmed, only looked up anew.
@@ -123,7 +171,7 @@ pub(super) fn revalidate(
 fn confirm(dir: &INode, name: &[u8], dentry: &DEntry, inode: &INode) -> Result {
     let (node, mount) = (inode.data(), Mount::of(inode));
     let forget = KBox::new(forget_node(), GFP_KERNEL)?;
-    let asked = Asked::known(mount);
+    let (sighting, asked) = (Sighting::of(dir), Asked::known(mount));
     let entry = ask(mount, dir.data().nodeid(), name)?;
     if entry.nodeid == 0 {
         return Err(ENOENT);
@@ -139,6 +187,6 @@ fn confirm(dir: &INode, name: &[u8], dentry: &DEntry, inode: &INode) -> Result {
     let until = Ticks::after(entry.attr_valid, entry.attr_valid_nsec);
     change_attributes(inode, &entry.attr, until, asked);
     let until = Ticks::after(entry.entry_valid, entry.entry_valid_nsec);
-    dentry.data().set(until);
+    sighting.settle(dir, dentry, until);
     Ok(())
 }

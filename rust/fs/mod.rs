@@ -10,6 +10,7 @@
 //! - [`lookup`]: names in directories, and how long these hold
 //! - [`attr`]: what stat(2) says
 //! - [`permission`]: who may do what
+//! - [`notify`]: what the daemon says unasked: that something is not as it was
 //! - [`open`]: opening and closing files and directories
 //! - [`dir`]: reading directories
 //! - [`read`], [`mod@write`]: reading and writing files through the page cache
@@ -30,6 +31,7 @@ mod inode;
 mod io_mode;
 mod lookup;
 mod mount;
+mod notify;
 mod open;
 mod options;
 mod permission;

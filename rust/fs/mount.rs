@@ -5,7 +5,7 @@
 use super::{init::Features, options::Options, INode};
 use crate::{
     message::{limits, Connection},
-    vfs::{file::LockOwner, random::random},
+    vfs::{file::LockOwner, random::random, time::Version},
 };
 use kernel::{
     new_condvar, new_mutex,
@@ -29,6 +29,8 @@ pub(crate) struct Mount {
     attr_version: Atomic<u64>,
     /// Grows when an inode that has links goes, for the same end.
     evictions: Atomic<u64>,
+    /// Grows when the daemon says that no name that was looked up before holds any more.
+    pub(super) epoch: Version,
     /// What the daemon turned out not to have.
     pub(super) lacks: Lacks,
     pub(super) pending: Arc<Pending>,
@@ -73,6 +75,7 @@ impl Mount {
             features: SetOnce::new(),
             attr_version: Atomic::new(1),
             evictions: Atomic::new(1),
+            epoch: Version::first(),
             lacks: Lacks::default(),
             pending: Arc::pin_init(Pending::new(), GFP_KERNEL)?,
             owner_key: random(),

@@ -4,10 +4,12 @@
 
 use super::{operation::Operation, Caller, Message, Replied, Request};
 use crate::{
+    abi::NotifyCode,
     queue::{ForgetNode, Queue},
     sys::Listener,
     vfs::{
         fasync::FasyncList,
+        iov::Source,
         ns::{Capability, Gid, Uid, UserNamespace},
     },
 };
@@ -37,6 +39,18 @@ impl Terms {
     };
 }
 
+/// The mounted file system, for what its daemon tells it without being asked.
+pub(crate) trait Notified: Send + Sync {
+    /// Takes the notification of that code; what is left of `from` is its structure and what follows
+    /// it. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a code that it does not know and for what is too short, too long or contradicts
+    /// itself; `EFAULT`; others as the notification has it.
+    fn notify(&self, code: NotifyCode, from: &mut Source<'_, '_>) -> Result;
+}
+
 /// One mounted file system's line to its daemon.
 pub(crate) struct Connection {
     /// The number that tells it apart: the minor of the file system's device number.
@@ -47,6 +61,7 @@ pub(crate) struct Connection {
     terms: SetOnce<Terms>,
     queue: Queue<Message>,
     signals: Arc<FasyncList>,
+    notified: SetOnce<Arc<dyn Notified>>,
 }
 
 impl Connection {
@@ -68,6 +83,7 @@ impl Connection {
             terms: SetOnce::new(),
             queue,
             signals,
+            notified: SetOnce::new(),
         })
     }
 
@@ -102,6 +118,24 @@ impl Connection {
     /// The open devices that want SIGIO when there is something to read, or all is aborted.
     pub(crate) fn signals(&self) -> &FasyncList {
         &self.signals
+    }
+
+    /// Says who takes notifications: the file system, once it is mounted.
+    pub(crate) fn set_notified(&self, notified: Arc<dyn Notified>) {
+        self.notified.populate(notified);
+    }
+
+    /// Takes a notification; see [`Notified::notify`]. `EINVAL` before INIT is answered, and after an
+    /// abort.
+    pub(crate) fn notify(&self, code: NotifyCode, from: &mut Source<'_, '_>) -> Result {
+        if !self.queue.is_started() {
+            return Err(EINVAL);
+        }
+        if code == NotifyCode::Resend {
+            self.queue.resend();
+            return Ok(());
+        }
+        self.notified.as_ref().ok_or(EINVAL)?.notify(code, from)
     }
 
     /// What was agreed on in INIT.

@@ -20,7 +20,7 @@ mod request;
 mod wire;
 
 pub(crate) use caller::Caller;
-pub(crate) use connection::{Connection, Terms};
+pub(crate) use connection::{Connection, Notified, Terms};
 pub(crate) use endpoint::{Endpoint, Line};
 pub(crate) use operation::{Grants, Operation};
 pub(crate) use payload::Payload;

@@ -8,7 +8,7 @@ use crate::{
     bindings,
     vfs::{
         filesystem::FileSystem,
-        inode::{INode, OwnedINode},
+        inode::{ContentsLocked, FileType, INode, OwnedINode},
         super_block::SuperBlock,
     },
 };
@@ -88,6 +88,75 @@ impl<T: FileSystem> DEntry<T> {
         (!inode.is_null()).then(|| unsafe { INode::from_raw(inode) })
     }
 
+    /// The cached entry of that name in this directory, if there is one that is not being looked up.
+    pub(crate) fn find_child(&self, name: &[u8]) -> Option<OwnedDEntry<T>> {
+        // SAFETY: The entry is valid, and so is the name for the call.
+        let child = unsafe { bindings::d_lookup(self.as_ptr(), &self.name_in(name)) };
+        // SAFETY: `d_lookup` took a reference.
+        NonNull::new(child).map(|child| unsafe { OwnedDEntry::from_raw(child) })
+    }
+
+    /// A name in this directory, with its hash; to be used while `name` is there.
+    fn name_in(&self, name: &[u8]) -> bindings::qstr {
+        let mut qstr: bindings::qstr = pin_init::zeroed();
+        qstr.name = name.as_ptr();
+        // SAFETY: The entry and the name are valid.
+        // CAST: Of a name that is too long for this, some part is looked for, and not found.
+        unsafe {
+            let hash_len = &mut qstr.__bindgen_anon_1.__bindgen_anon_1;
+            hash_len.len = name.len() as u32;
+            hash_len.hash = bindings::full_name_hash(self.as_ptr().cast(), qstr.name, hash_len.len);
+        }
+        qstr
+    }
+
+    /// Lets nobody find the entry any more, nor, as far as nobody uses them, what is below it; what
+    /// is mounted there is unmounted. Sleeps.
+    pub(crate) fn invalidate(&self) {
+        // SAFETY: The entry is valid.
+        unsafe { bindings::d_invalidate(self.as_ptr()) };
+    }
+
+    /// The file that this entry of the locked directory leads to was removed where the VFS could not
+    /// see it: does here what unlink(2) or rmdir(2) would have done. `is_it` says whether the file is
+    /// the one that was removed. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when the entry leads nowhere or to another file, `EBUSY` when something is mounted
+    /// there, `ENOTEMPTY` when the directory has entries that are in use.
+    pub(crate) fn was_removed(
+        &self,
+        _dir: &ContentsLocked<'_, T>,
+        is_it: impl FnOnce(&INode<T>) -> bool,
+    ) -> Result {
+        let inode = self.inode().ok_or(ENOENT)?;
+        let locked = inode.lock_contents();
+        if !is_it(inode) {
+            return Err(ENOENT);
+        }
+        let dentry = self.as_ptr();
+        // SAFETY: The entry is counted and has an inode, which nobody else can take from it while there
+        // are two who use it; that is locked.
+        unsafe {
+            if bindings::d_mountpoint(dentry) {
+                return Err(EBUSY);
+            }
+            if inode.file_type() == FileType::Directory {
+                bindings::shrink_dcache_parent(dentry);
+                if bindings::simple_empty(dentry) == 0 {
+                    return Err(ENOTEMPTY);
+                }
+                (*inode.as_ptr()).i_flags |= bindings::S_DEAD;
+            }
+            bindings::dont_mount(dentry);
+            bindings::clear_nlink(inode.as_ptr());
+            drop(locked);
+            bindings::d_delete(dentry);
+        }
+        Ok(())
+    }
+
     /// Lets the entry go as soon as nobody uses it.
     pub(crate) fn dont_cache(&self) {
         // SAFETY: The entry is valid; the lock that is taken guards its flags.
@@ -103,6 +172,16 @@ impl<T: FileSystem> DEntry<T> {
 pub(crate) struct OwnedDEntry<T: FileSystem>(NonNull<DEntry<T>>);
 
 impl<T: FileSystem> OwnedDEntry<T> {
+    /// Takes a reference over from the C side.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be to an entry as in the invariants of [`DEntry`]; the caller hands a reference over.
+    pub(super) unsafe fn from_raw(ptr: NonNull<bindings::dentry>) -> Self {
+        // INVARIANT: By the function's contract.
+        Self(ptr.cast())
+    }
+
     /// Gives the reference to the C side.
     fn into_raw(self) -> *mut bindings::dentry {
         mem::ManuallyDrop::new(self).0.as_ptr().cast()

@@ -203,6 +203,9 @@ pub(crate) const ATIME_STAT: u32 = bindings::STATX_ATIME;
 pub(crate) const MODIFY_STATS: u32 =
     bindings::STATX_MTIME | bindings::STATX_CTIME | bindings::STATX_BLOCKS;
 
+/// What changes with the entries of a directory.
+pub(crate) const DIRECTORY_STATS: u32 = MODIFY_STATS | bindings::STATX_SIZE | bindings::STATX_NLINK;
+
 /// The size.
 pub(crate) const SIZE_STAT: u32 = bindings::STATX_SIZE;
 
