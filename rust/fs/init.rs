@@ -32,6 +32,7 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::ABORT_ERROR
     | init_flags::MAX_PAGES
     | init_flags::NO_OPENDIR_SUPPORT
+    | init_flags::HAS_EXPIRE_ONLY
     | init_flags::HAS_RESEND
     | init_flags::INIT_EXT;
 

@@ -13,6 +13,7 @@ mod cred;
 mod daemon;
 mod device;
 mod dir;
+mod epoch;
 mod forget;
 mod harness;
 mod init;
@@ -21,6 +22,8 @@ mod limits;
 mod lookup;
 mod module;
 mod mount;
+mod notify_entry;
+mod notify_inode;
 mod open;
 mod pipe;
 mod programs;
@@ -85,6 +88,9 @@ pub fn all() -> Vec<Test> {
         symlink::tests(),
         statfs::tests(),
         forget::tests(),
+        notify_inode::tests(),
+        notify_entry::tests(),
+        epoch::tests(),
         queues::tests(),
         interrupt::tests(),
         abort::tests(),
