@@ -13,17 +13,14 @@ mod cred;
 mod daemon;
 mod device;
 mod dir;
-mod epoch;
 mod forget;
 mod harness;
 mod init;
 mod interrupt;
-mod limits;
 mod lookup;
+mod make;
 mod module;
 mod mount;
-mod notify_entry;
-mod notify_inode;
 mod open;
 mod pipe;
 mod programs;
@@ -32,6 +29,7 @@ mod read;
 mod readiness;
 mod recover;
 mod registered;
+mod rename;
 mod reply;
 mod splice;
 mod statfs;
@@ -39,6 +37,7 @@ mod successor;
 mod suspend;
 mod symlink;
 mod sync_init;
+mod unlink;
 
 /// The tests of one file. Those that take long have their limit, in seconds, after `=>`.
 macro_rules! tests {
@@ -86,11 +85,11 @@ pub fn all() -> Vec<Test> {
         open::tests(),
         read::tests(),
         symlink::tests(),
+        make::tests(),
+        unlink::tests(),
+        rename::tests(),
         statfs::tests(),
         forget::tests(),
-        notify_inode::tests(),
-        notify_entry::tests(),
-        epoch::tests(),
         queues::tests(),
         interrupt::tests(),
         abort::tests(),
@@ -99,7 +98,6 @@ pub fn all() -> Vec<Test> {
         successor::tests(),
         suspend::tests(),
         control::tests(),
-        limits::tests(),
         programs::tests(),
         module::tests(),
     ]
