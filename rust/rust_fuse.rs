@@ -36,8 +36,10 @@ mod vfs;
 use ctl::fusectl::FuseCtl;
 use dev::FuseDevice;
 use fs::{FileSystems, Settings};
-use message::Registry;
-use vfs::{chardev, filesystem::Registration, sysfs::MountPoint};
+use message::{limits, Registry};
+use vfs::{
+    chardev, filesystem::Registration, module_param::register_parameter, sysctl, sysfs::MountPoint,
+};
 
 module! {
     type: RustFuse,
@@ -58,6 +60,18 @@ module! {
     },
 }
 
+// Those that can be changed while the module is loaded.
+register_parameter!(
+    "max_user_bgreq",
+    "Global limit for the maximum number of backgrounded requests an unprivileged user can set",
+    limits::MAX_USER_BGREQ
+);
+register_parameter!(
+    "max_user_congthresh",
+    "Global limit for the maximum congestion threshold an unprivileged user can set",
+    limits::MAX_USER_CONGTHRESH
+);
+
 /// What is there while the module is loaded. The fields go down in their order, which is the reverse
 /// of the one they come up in.
 #[pin_data]
@@ -65,6 +79,7 @@ struct RustFuse {
     #[pin]
     ctl: Registration<FuseCtl>,
     sysfs: MountPoint,
+    sysctl: sysctl::Registration,
     #[pin]
     dev: chardev::Registration<FuseDevice>,
     #[pin]
@@ -85,6 +100,7 @@ impl kernel::InPlaceModule for RustFuse {
             Ok(try_pin_init!(Self {
                 fs <- FileSystems::register(settings, coexist),
                 dev <- dev::register(coexist, registry.clone()),
+                sysctl: ctl::sysctl::register(coexist)?,
                 sysfs: ctl::sysfs::register(coexist)?,
                 ctl <- ctl::fusectl::register(coexist, ctl_inodes, registry),
             }? Error))

@@ -10,7 +10,6 @@
 #include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
-#include <linux/fs_struct.h>
 #include <linux/highmem.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
@@ -55,11 +54,6 @@ kgid_t rust_fuse_current_fsgid(void)
 	return current_fsgid();
 }
 
-int rust_fuse_current_umask(void)
-{
-	return current_umask();
-}
-
 /* Inodes and dentries. */
 
 struct inode *rust_fuse_d_inode(const struct dentry *dentry)
@@ -75,6 +69,16 @@ struct inode *rust_fuse_d_inode_rcu(const struct dentry *dentry)
 struct dentry *rust_fuse_dget(struct dentry *dentry)
 {
 	return dget(dentry);
+}
+
+bool rust_fuse_d_mountpoint(const struct dentry *dentry)
+{
+	return d_mountpoint(dentry);
+}
+
+void rust_fuse_dont_mount(struct dentry *dentry)
+{
+	dont_mount(dentry);
 }
 
 void *rust_fuse_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache, gfp_t gfp)
@@ -125,11 +129,6 @@ void rust_fuse_inode_set_ctime(struct inode *inode, time64_t sec, long nsec)
 dev_t rust_fuse_new_decode_dev(u32 dev)
 {
 	return new_decode_dev(dev);
-}
-
-u32 rust_fuse_new_encode_dev(dev_t dev)
-{
-	return new_encode_dev(dev);
 }
 
 bool rust_fuse_dir_emit(struct dir_context *ctx, const char *name, int namelen, u64 ino,
@@ -252,7 +251,6 @@ pid_t rust_fuse_task_pid_nr_ns(struct task_struct *task, struct pid_namespace *n
 
 const unsigned int RUST_FUSE_CONST_SB_MANDLOCK = SB_MANDLOCK;
 const unsigned int RUST_FUSE_CONST_SB_RDONLY = SB_RDONLY;
-const unsigned int RUST_FUSE_CONST_SB_POSIXACL = SB_POSIXACL;
 const unsigned int RUST_FUSE_CONST_SB_ACTIVE = SB_ACTIVE;
 const unsigned int RUST_FUSE_CONST_LOOKUP_RCU = LOOKUP_RCU;
 const unsigned int RUST_FUSE_CONST_LOOKUP_EXCL = LOOKUP_EXCL;
@@ -273,6 +271,11 @@ void rust_fuse_fs_context_error(struct fs_context *fc, const char *message)
 void rust_fuse_inode_lock(struct inode *inode)
 {
 	inode_lock(inode);
+}
+
+int rust_fuse_inode_lock_parent_killable(struct inode *inode)
+{
+	return down_write_killable_nested(&inode->i_rwsem, I_MUTEX_PARENT);
 }
 
 void rust_fuse_inode_unlock(struct inode *inode)
@@ -316,11 +319,6 @@ kuid_t rust_fuse_mapped_kuid(struct mnt_idmap *idmap, struct user_namespace *ns,
 kgid_t rust_fuse_mapped_kgid(struct mnt_idmap *idmap, struct user_namespace *ns, kgid_t gid)
 {
 	return vfsgid_into_kgid(make_vfsgid(idmap, ns, gid));
-}
-
-void rust_fuse_file_allow_direct(struct file *file)
-{
-	file->f_mode |= FMODE_CAN_ODIRECT;
 }
 
 bool rust_fuse_vma_may_share(struct vm_area_struct *vma)

@@ -18,7 +18,7 @@
 
 use super::text;
 use crate::{
-    message::{Connection, Registry},
+    message::{limits, Connection, Registry},
     sys::errno::ECONNABORTED,
     vfs::{
         context::{FsContext, Spec, Value},
@@ -28,7 +28,9 @@ use crate::{
         inode::{FileType, INode, Lookup, OwnedINode},
         inode_cache::INodeCache,
         inode_ops::{INodeOperations, Stat, StatRequest},
+        module_param::Parameter,
         ns::Capability,
+        number,
         super_block::{NewSuperBlock, SuperBlock},
     },
 };
@@ -310,7 +312,7 @@ const LINKS: u32 = 2;
 
 /// The connection whose number is `name`, written the one way it is listed.
 fn connection_named(registry: &Registry, name: &[u8]) -> Option<Arc<Connection>> {
-    let id = u32::try_from(text::parse(name).ok()?).ok()?;
+    let id = core::str::from_utf8(name).ok()?.parse().ok()?;
     let mut buffer = [0; DIGITS];
     (decimal(&mut buffer, id) == name)
         .then(|| registry.find(id))
@@ -470,7 +472,11 @@ impl FileOperations for Plain {
                 if io.position() != 0 {
                     return Err(EINVAL);
                 }
-                let limit = written_limit(iov)?;
+                let most = match kind {
+                    Kind::MaxBackground => &limits::MAX_USER_BGREQ,
+                    _ => &limits::MAX_USER_CONGTHRESH,
+                };
+                let limit = written_limit(iov, most)?;
                 if let Some(connection) = live(inode) {
                     let queue = connection.queue();
                     match kind {
@@ -481,7 +487,7 @@ impl FileOperations for Plain {
             }
             Kind::Directory | Kind::Waiting | Kind::Latency | Kind::Queues => return Err(EINVAL),
         }
-        io.advance(len);
+        // The position stays: who writes once more writes another number.
         Ok(len)
     }
 }
@@ -493,26 +499,25 @@ fn live(inode: &INode<FuseCtl>) -> Option<Arc<Connection>> {
     Arc::ptr_eq(&registered, connection).then_some(registered)
 }
 
-/// The limit that somebody writes. EINVAL, also when it is above what they may set; EFAULT.
-fn written_limit(iov: &mut IovIterSource<'_>) -> Result<u32> {
-    /// More than any number needs.
-    const LONGEST: usize = 32;
+/// The limit that somebody writes. EINVAL, also when it is above what they may set (`most`, for those
+/// without privileges); ERANGE, EFAULT.
+fn written_limit(iov: &mut IovIterSource<'_>, most: &Parameter) -> Result<u32> {
+    /// What comes behind so many bytes is not looked at: sign, 64 binary digits, line end.
+    const LONGEST: usize = 66;
 
-    let len = iov.len();
-    let mut buffer = [0; LONGEST];
-    let room = buffer.get_mut(..len).ok_or(EINVAL)?;
-    if iov.copy_from_iter(room) != len {
+    let len = iov.len().min(LONGEST);
+    let mut buffer = [0; LONGEST + 1];
+    if iov.copy_from_iter(&mut buffer[..len]) != len {
         return Err(EFAULT);
     }
-    let limit = u32::try_from(text::parse(room)?).map_err(|_| EINVAL)?;
+    let limit = number::parse(CStr::from_bytes_until_nul(&buffer).map_err(|_| EINVAL)?)?;
     let most = if Capability::SYS_ADMIN.held() {
         MAX_LIMIT
     } else {
-        crate::message::max_user_limit().min(MAX_LIMIT)
+        most.get()
     };
-    if limit <= most {
-        Ok(limit)
-    } else {
-        Err(EINVAL)
+    match u32::try_from(limit) {
+        Ok(limit) if limit <= most => Ok(limit),
+        _ => Err(EINVAL),
     }
 }

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the files of the control file system say, and what may be written to them.
+//! What the files of the control file system say.
 
 use crate::{
     abi::Opcode,
     message::Connection,
     queue::{Counts, Place},
 };
-use kernel::{
-    fmt,
-    prelude::*,
-    str::{parse_int::ParseInt, BStr},
-};
+use kernel::{fmt, prelude::*};
 
 /// Text that grows. Adding to it fails when there is no memory.
 struct Text(KVVec<u8>);
@@ -34,21 +30,6 @@ fn text(write: impl FnOnce(&mut Text) -> fmt::Result) -> Result<KVVec<u8>> {
 /// A number on a line of its own.
 pub(super) fn number(number: impl fmt::Display) -> Result<KVVec<u8>> {
     text(|out| fmt::Write::write_fmt(out, fmt!("{number}\n")))
-}
-
-/// The digits of the largest number of 64 bits.
-const MAX_DIGITS: usize = 20;
-
-/// The number that `bytes` are: decimal, or as the prefix `0` or `0x` says; a line end may follow.
-/// EINVAL when they are none, ERANGE when it is larger than any number of 64 bits.
-pub(super) fn parse(bytes: &[u8]) -> Result<u64> {
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let number = u64::from_str(BStr::from_bytes(bytes));
-    // The kernel's parser says EINVAL for both.
-    if number.is_err() && bytes.len() >= MAX_DIGITS && bytes.iter().all(u8::is_ascii_digit) {
-        return Err(ERANGE);
-    }
-    number
 }
 
 /// All queues of a connection, in one consistent look.

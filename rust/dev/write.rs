@@ -14,7 +14,7 @@ use zerocopy::{FromZeros, IntoBytes};
 /// Errors from here on are the kernel's own business (`ERESTARTSYS` is the first).
 const FIRST_INTERNAL_ERRNO: i32 = 512;
 
-/// Takes a reply from `from`; returns its length. May sleep.
+/// Takes a reply, or a notification, from `from`; returns its length. May sleep.
 ///
 /// EINVAL when it is shorter than its header or says that it has another length, when its error is
 /// outside (-512, 0], or when what follows the header is not what the request asked for: then the
@@ -32,7 +32,10 @@ pub(super) fn write(line: &Line, mut from: Source<'_, '_>) -> Result<usize> {
         return Err(EINVAL);
     }
     if header.unique == 0 {
-        return notify(line, header.error).map(|()| len);
+        let code = u32::try_from(header.error).map_err(|_| EINVAL)?;
+        let code = NotifyCode::from_u32(code).ok_or(EINVAL)?;
+        line.connection.notify(code, &mut from)?;
+        return Ok(len);
     }
     if header.error <= -FIRST_INTERNAL_ERRNO || header.error > 0 {
         return Err(EINVAL);
@@ -69,20 +72,4 @@ pub(super) fn write(line: &Line, mut from: Source<'_, '_>) -> Result<usize> {
     };
     answer.finish(outcome)?;
     result
-}
-
-/// Takes a notification. EINVAL when the connection has not started or is aborted, and for what
-/// this module does not know.
-fn notify(line: &Line, code: i32) -> Result {
-    let queue = line.connection.queue();
-    if !queue.is_started() {
-        return Err(EINVAL);
-    }
-    match u32::try_from(code).ok().and_then(NotifyCode::from_u32) {
-        Some(NotifyCode::Resend) => {
-            queue.resend();
-            Ok(())
-        }
-        _ => Err(EINVAL),
-    }
 }

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     abi::{self, init_flags, InitIn, InitOut},
-    message::{max_user_limit, op, Completion, Data, Reply, Request, Terms},
+    message::{limits, op, Completion, Data, Reply, Request, Terms},
     vfs::{
+        module_param::Parameter,
         ns::Capability,
         super_block::{Handle, PAGE_SIZE},
     },
@@ -22,7 +23,7 @@ use zerocopy::IntoBytes;
 /// What is offered: all that works.
 const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::ATOMIC_O_TRUNC
-    | init_flags::DONT_MASK
+    | init_flags::BIG_WRITES
     | init_flags::SPLICE_WRITE
     | init_flags::SPLICE_READ
     | init_flags::AUTO_INVAL_DATA
@@ -31,13 +32,12 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::ABORT_ERROR
     | init_flags::MAX_PAGES
     | init_flags::NO_OPENDIR_SUPPORT
+    | init_flags::HAS_EXPIRE_ONLY
     | init_flags::HAS_RESEND
     | init_flags::INIT_EXT;
 
 /// Pages in a request, unless agreed on otherwise.
 const DEFAULT_MAX_PAGES: u32 = 32;
-/// The most pages that can be agreed on.
-const MAX_MAX_PAGES: u32 = 256;
 /// The longest name that fits a request of one page with all else, in bytes.
 const SHORT_NAME_MAX: usize = 1024;
 /// The longest name there can be: a path without its end, in bytes.
@@ -52,8 +52,8 @@ pub(crate) struct Features {
     pub(super) async_read: bool,
     /// OPEN truncates.
     pub(super) atomic_o_trunc: bool,
-    /// The umask of callers is the daemon's to apply.
-    pub(super) dont_mask: bool,
+    /// A WRITE may carry more than a page.
+    pub(super) big_writes: bool,
     /// What is cached of a file goes when its size or time of modification has changed.
     pub(super) auto_inval_data: bool,
     /// A directory may be looked up and read in by several at once.
@@ -69,28 +69,28 @@ impl Features {
     pub(super) const BEFORE_INIT: Self = Self {
         async_read: false,
         atomic_o_trunc: false,
-        dont_mask: false,
+        big_writes: false,
         auto_inval_data: false,
         parallel_dirops: false,
         max_pages: DEFAULT_MAX_PAGES,
         name_max: SHORT_NAME_MAX,
     };
 
-    fn new(reply: &InitOut) -> Self {
+    fn new(reply: &InitOut, max_pages_limit: u32) -> Self {
         if reply.minor < 6 {
             return Self::BEFORE_INIT;
         }
         let flags = reply.all_flags() & OFFERED;
         let has = |flag| flags & flag != 0;
         let max_pages = if has(init_flags::MAX_PAGES) {
-            u32::from(reply.max_pages).clamp(1, MAX_MAX_PAGES)
+            u32::from(reply.max_pages).max(1).min(max_pages_limit)
         } else {
             DEFAULT_MAX_PAGES
         };
         Self {
             async_read: has(init_flags::ASYNC_READ),
             atomic_o_trunc: has(init_flags::ATOMIC_O_TRUNC),
-            dont_mask: has(init_flags::DONT_MASK),
+            big_writes: has(init_flags::BIG_WRITES),
             auto_inval_data: has(init_flags::AUTO_INVAL_DATA),
             parallel_dirops: has(init_flags::PARALLEL_DIROPS),
             max_pages,
@@ -186,7 +186,7 @@ fn read(bytes: &[u8]) -> Result<InitOut> {
 /// Puts what was agreed on to use, and lets requests through.
 fn settle(sb: &SuperBlock, reply: &InitOut) {
     let mount = sb.data();
-    let features = Features::new(reply);
+    let features = Features::new(reply, mount.max_pages_limit);
     mount.set_features(features);
 
     if reply.minor >= 13 {
@@ -215,16 +215,17 @@ fn settle(sb: &SuperBlock, reply: &InitOut) {
 
 /// Sets the limits that the daemon asks for; one without privileges does not get all it wants.
 fn limit_background(mount: &Mount, reply: &InitOut) {
-    let most = if Capability::SYS_ADMIN.held() {
-        u32::MAX
-    } else {
-        max_user_limit()
+    let privileged = Capability::SYS_ADMIN.held();
+    let limited = |asked_for: u16, most: &Parameter| {
+        let most = if privileged { u32::MAX } else { most.get() };
+        u32::from(asked_for).min(most)
     };
     let queue = mount.connection.queue();
     if reply.max_background != 0 {
-        queue.set_max_background(u32::from(reply.max_background).min(most));
+        queue.set_max_background(limited(reply.max_background, &limits::MAX_USER_BGREQ));
     }
     if reply.congestion_threshold != 0 {
-        queue.set_congestion_threshold(u32::from(reply.congestion_threshold).min(most));
+        let threshold = limited(reply.congestion_threshold, &limits::MAX_USER_CONGTHRESH);
+        queue.set_congestion_threshold(threshold);
     }
 }

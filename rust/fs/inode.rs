@@ -5,6 +5,7 @@
 use super::{
     attr::{attributes, block_bits},
     dir::{Directory, DirectoryFile},
+    io_mode::IoMode,
     mount::Mount,
     permission::Common,
     read::Pages,
@@ -16,8 +17,8 @@ use crate::{
     queue::{forget_node, ForgetNode},
     vfs::{
         inode::{FileType, Lookup, NewINode},
-        inode_ops::{ATIME_STAT, BASIC_STATS, CTIME_STAT, ENTRIES_STATS},
-        time::{Expiry, Ticks},
+        inode_ops::{ATIME_STAT, BASIC_STATS, DIRECTORY_STATS, MODIFY_STATS, SIZE_STAT},
+        time::{Expiry, Ticks, Version},
     },
 };
 use kernel::{
@@ -40,6 +41,14 @@ pub(crate) struct Node {
     invalid: Atomic<u32>,
     /// Until when the others hold.
     pub(super) expiry: Expiry,
+    /// The size is being changed: what the daemon says of it meanwhile may be old or new.
+    unsettled: Atomic<bool>,
+    /// Whether it is used through the page cache.
+    #[pin]
+    pub(super) io_mode: IoMode,
+    /// Of a directory: grows when the daemon says that names in it have changed; what is looked up
+    /// meanwhile does not hold.
+    pub(super) sightings_ended: Version,
     #[pin]
     state: SpinLock<State>,
     /// Held through a LOOKUP or READDIR in a directory, unless the daemon can do several at once.
@@ -76,6 +85,9 @@ impl Node {
                 bad: Atomic::new(false),
                 invalid: Atomic::new(u32::MAX),
                 expiry: Expiry::new(),
+                unsettled: Atomic::new(false),
+                io_mode <- IoMode::new(),
+                sightings_ended: Version::first(),
                 state <- new_spinlock!(
                     State {
                         nlookup: 0,
@@ -136,6 +148,13 @@ impl Node {
         self.set_invalid(0, mask);
     }
 
+    /// The size is going to be changed: until the value is dropped, attributes of the daemon's are
+    /// not taken. The contents are locked exclusively.
+    pub(super) fn unsettle_size(&self) -> Unsettled<'_> {
+        self.unsettled.store(true, Relaxed);
+        Unsettled(self)
+    }
+
     /// What the inode itself cannot say.
     pub(super) fn cached(&self) -> Cached {
         self.state.lock().cached
@@ -149,6 +168,15 @@ impl Node {
     /// Keeps others from looking up and reading in this directory, where the daemon needs that.
     pub(super) fn serialize(&self, mount: &Mount) -> Option<MutexGuard<'_, ()>> {
         (!mount.features().parallel_dirops).then(|| self.serial.lock())
+    }
+}
+
+/// The size of an inode is being changed.
+pub(super) struct Unsettled<'a>(&'a Node);
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        self.0.unsettled.store(false, Relaxed);
     }
 }
 
@@ -176,33 +204,11 @@ pub(super) fn root(sb: &SuperBlock, mode: u32) -> Result<OwnedINode> {
         nlink: 1,
         ..Default::default()
     };
-    get(sb, ROOT_ID, 0, &attr, Ticks::PAST, Asked::EXCLUSIVELY)
-}
-
-/// Entries of the directory have come, gone or changed.
-pub(super) fn entries_changed(dir: &INode) {
-    dir.data().invalidate(ENTRIES_STATS);
-}
-
-/// The inode's names have changed, and with them the time of its last change.
-pub(super) fn names_changed(inode: &INode) {
-    inode.data().invalidate(CTIME_STAT);
-}
-
-/// A name of the inode is gone.
-pub(super) fn unlinked(inode: &INode) {
-    let mut state = inode.data().state.lock();
-    state.attr_version = Mount::of(inode).next_attr_version();
-    let mut locked = inode.lock();
-    // A daemon may have been careless with the count.
-    let left = match locked.file_type() {
-        FileType::Directory => 0,
-        _ => locked.link_count().saturating_sub(1),
+    let when = Asked {
+        attr_version: 0,
+        evictions: 0,
     };
-    locked.set_link_count(left);
-    drop(locked);
-    drop(state);
-    names_changed(inode);
+    get(sb, ROOT_ID, 0, &attr, Ticks::PAST, when)
 }
 
 /// When attributes were asked for.
@@ -215,12 +221,6 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The reply can be trusted: nobody else knows the inode.
-    pub(super) const EXCLUSIVELY: Self = Self {
-        attr_version: 0,
-        evictions: 0,
-    };
-
     /// Now, for an inode that is known.
     pub(super) fn known(mount: &Mount) -> Self {
         Self {
@@ -301,7 +301,8 @@ pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked:
     let (node, mount) = (inode.data(), Mount::of(inode));
     let new = attributes(inode.super_block(), attr);
     let mut state = node.state.lock();
-    if asked.attr_version != 0 && state.attr_version > asked.attr_version {
+    let crossed = asked.attr_version != 0 && state.attr_version > asked.attr_version;
+    if crossed || node.unsettled.load(Relaxed) {
         return;
     }
     // An inode that had gone while its attributes were asked for has lost the version that would
@@ -350,11 +351,27 @@ pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked:
 
 /// A READ that was asked for at `attr_version` has found the file's end at `size`.
 pub(super) fn shrink(inode: &INode, size: u64, attr_version: u64) {
-    let mut state = inode.data().state.lock();
-    if attr_version >= state.attr_version && size < inode.size() {
+    let node = inode.data();
+    let mut state = node.state.lock();
+    let settled = !node.unsettled.load(Relaxed);
+    if settled && attr_version >= state.attr_version && size < inode.size() {
         state.attr_version = Mount::of(inode).next_attr_version();
         inode.lock().set_size(size);
     }
+}
+
+/// The file has been written to, up to `end` at least; `None` when that failed.
+pub(super) fn written(inode: &INode, end: Option<u64>) {
+    let mut state = inode.data().state.lock();
+    state.attr_version = Mount::of(inode).next_attr_version();
+    if let Some(end) = end {
+        let mut locked = inode.lock();
+        if end > locked.size() {
+            locked.set_size(end);
+        }
+    }
+    drop(state);
+    inode.data().invalidate(MODIFY_STATS | SIZE_STAT);
 }
 
 /// OPEN has truncated the file.
@@ -363,7 +380,20 @@ pub(super) fn truncated(inode: &INode) {
     state.attr_version = Mount::of(inode).next_attr_version();
     inode.lock().set_size(0);
     drop(state);
-    inode.data().invalidate(BASIC_STATS & !ATIME_STAT);
+    inode.data().invalidate(MODIFY_STATS | SIZE_STAT);
+}
+
+/// The daemon says that the attributes have changed: neither what is cached of them holds, nor what
+/// is on its way.
+pub(super) fn attributes_changed(inode: &INode) {
+    let node = inode.data();
+    node.state.lock().attr_version = Mount::of(inode).next_attr_version();
+    node.invalidate(BASIC_STATS);
+}
+
+/// The entries of a directory have changed.
+pub(super) fn directory_changed(dir: &INode) {
+    dir.data().invalidate(DIRECTORY_STATS);
 }
 
 /// The file has been read: the time that says when does not hold any more.

@@ -8,35 +8,68 @@
 use super::{
     inode::{self, change_attributes, is_stale, is_valid, Asked},
     mount::Mount,
-    DEntry, Fuse, INode, OwnedINode, SuperBlock,
+    DEntry, INode, OwnedINode, SuperBlock,
 };
 use crate::{
     abi::{EntryOut, ROOT_ID},
     message::{op, Request},
     queue::forget_node,
     vfs::{
-        dentry::{LookupFlags, NamedDEntry, NewDEntry, Resolved},
-        time::Ticks,
+        dentry::{LookupFlags, NewDEntry, Resolved},
+        time::{Expiry, Ticks, Version},
     },
 };
 use kernel::prelude::*;
+
+/// What FUSE keeps of a directory entry. At first it does not hold.
+#[derive(Zeroable)]
+pub(crate) struct Entry {
+    /// Until when it holds.
+    expiry: Expiry,
+    /// The mount's epoch when the daemon was asked.
+    epoch: Version,
+}
+
+impl Entry {
+    /// It does not hold any more.
+    pub(super) fn expire(&self) {
+        self.expiry.set(Ticks::PAST);
+    }
+}
+
+/// A look at a directory of the daemon's, begun before it is asked for something: what comes of it
+/// does not hold if the daemon says meanwhile that things are otherwise.
+#[derive(Clone, Copy)]
+pub(super) struct Sighting {
+    epoch: u64,
+    ended: u64,
+}
+
+impl Sighting {
+    /// Begins to look at `dir`.
+    pub(super) fn of(dir: &INode) -> Self {
+        Self {
+            epoch: Mount::of(dir).epoch.get(),
+            ended: dir.data().sightings_ended.get(),
+        }
+    }
+
+    /// The daemon has said that the name of `dentry` in `dir` holds until then.
+    pub(super) fn settle(self, dir: &INode, dentry: &DEntry, until: Ticks) {
+        let entry = dentry.data();
+        entry.epoch.set(self.epoch);
+        entry.expiry.set(until);
+        if dir.data().sightings_ended.get_after() != self.ended {
+            entry.expire();
+        }
+    }
+}
 
 /// Asks the daemon what `name` in the directory `parent` is. The caller owns the reference that
 /// comes with it.
 fn ask(mount: &Mount, parent: u64, name: &[u8]) -> Result<EntryOut> {
     let request = Request::<op::Lookup>::new(&mount.connection, parent, &())?.name(name)?;
     mount.connection.call(request)?.out()
-}
-
-/// Until when the name holds that led to `entry`.
-pub(super) fn holds_until(entry: &EntryOut) -> Ticks {
-    Ticks::after(entry.entry_valid, entry.entry_valid_nsec)
-}
-
-/// The VFS is to forget the entry: nobody knows what has become of the name.
-pub(super) fn invalidate(dentry: &NamedDEntry<'_, Fuse>) {
-    dentry.invalidate();
-    dentry.data().set(Ticks::PAST);
 }
 
 /// The inode that `name` in `parent` leads to, or none; and what the daemon said.
@@ -74,15 +107,22 @@ fn find(sb: &SuperBlock, parent: u64, name: &[u8]) -> Result<(Option<OwnedINode>
 }
 
 /// See [`INodeOperations::lookup`](crate::vfs::inode_ops::INodeOperations::lookup).
-pub(super) fn lookup<'a>(dir: &INode, dentry: NewDEntry<'a, Fuse>) -> Result<Resolved<'a, Fuse>> {
+pub(super) fn lookup<'a>(
+    dir: &INode,
+    dentry: NewDEntry<'a, super::Fuse>,
+) -> Result<Resolved<'a, super::Fuse>> {
     let node = dir.data();
     node.check()?;
     let sb = dir.super_block();
+    let sighting = Sighting::of(dir);
     let serial = node.serialize(sb.data());
     let found = find(sb, node.nodeid(), dentry.name());
     drop(serial);
     let (inode, until) = match found {
-        Ok((inode, entry)) => (inode, holds_until(&entry)),
+        Ok((inode, entry)) => (
+            inode,
+            Ticks::after(entry.entry_valid, entry.entry_valid_nsec),
+        ),
         Err(err) if err == ENOENT => (None, Ticks::PAST),
         Err(err) => return Err(err),
     };
@@ -91,7 +131,7 @@ pub(super) fn lookup<'a>(dir: &INode, dentry: NewDEntry<'a, Fuse>) -> Result<Res
         return Err(EIO);
     }
     let resolved = dentry.resolve(inode)?;
-    resolved.data().set(until);
+    sighting.settle(dir, &resolved, until);
     Ok(resolved)
 }
 
@@ -102,11 +142,14 @@ pub(super) fn revalidate(
     dentry: &DEntry,
     flags: LookupFlags,
 ) -> Result<bool> {
+    if dentry.data().epoch.get() < Mount::of(dir).epoch.get() {
+        return Ok(false);
+    }
     let inode = dentry.inode();
     if inode.is_some_and(|inode| inode.data().is_bad()) {
         return Ok(false);
     }
-    if !dentry.data().is_past() && !flags.wants_fresh() {
+    if !dentry.data().expiry.is_past() && !flags.wants_fresh() {
         return Ok(true);
     }
     // That there is no such name is never confirmed, only looked up anew.
@@ -128,7 +171,7 @@ pub(super) fn revalidate(
 fn confirm(dir: &INode, name: &[u8], dentry: &DEntry, inode: &INode) -> Result {
     let (node, mount) = (inode.data(), Mount::of(inode));
     let forget = KBox::new(forget_node(), GFP_KERNEL)?;
-    let asked = Asked::known(mount);
+    let (sighting, asked) = (Sighting::of(dir), Asked::known(mount));
     let entry = ask(mount, dir.data().nodeid(), name)?;
     if entry.nodeid == 0 {
         return Err(ENOENT);
@@ -143,6 +186,7 @@ fn confirm(dir: &INode, name: &[u8], dentry: &DEntry, inode: &INode) -> Result {
     }
     let until = Ticks::after(entry.attr_valid, entry.attr_valid_nsec);
     change_attributes(inode, &entry.attr, until, asked);
-    dentry.data().set(holds_until(&entry));
+    let until = Ticks::after(entry.entry_valid, entry.entry_valid_nsec);
+    sighting.settle(dir, dentry, until);
     Ok(())
 }

@@ -10,13 +10,13 @@
 //! - [`lookup`]: names in directories, and how long these hold
 //! - [`attr`]: what stat(2) says
 //! - [`permission`]: who may do what
+//! - [`notify`]: what the daemon says unasked: that something is not as it was
 //! - [`open`]: opening and closing files and directories
 //! - [`dir`]: reading directories
-//! - [`read`]: reading files, through the page cache and past it
+//! - [`read`], [`mod@write`]: reading and writing files through the page cache
+//! - [`direct`]: reading and writing them past it
+//! - [`io_mode`]: which of the two a file is open for
 //! - [`symlink`]: reading symbolic links
-//! - [`make`]: making files, directories and links
-//! - [`remove`]: removing names
-//! - [`mod@rename`]: giving what has a name another one
 //!
 //! The behaviour is that of Linux's own FUSE file system. This floor meets the device only in a
 //! [`Connection`](crate::message::Connection).
@@ -25,19 +25,20 @@
 
 mod attr;
 mod dir;
+mod direct;
 mod init;
 mod inode;
+mod io_mode;
 mod lookup;
-mod make;
 mod mount;
+mod notify;
 mod open;
 mod options;
 mod permission;
 mod read;
-mod remove;
-mod rename;
 mod superblock;
 mod symlink;
+mod write;
 
 pub(crate) use mount::Mount;
 pub(crate) use superblock::Fuse;

@@ -4,8 +4,8 @@
 
 use super::{init::Features, options::Options, INode};
 use crate::{
-    message::Connection,
-    vfs::{file::LockOwner, random::random},
+    message::{limits, Connection},
+    vfs::{file::LockOwner, random::random, time::Version},
 };
 use kernel::{
     new_condvar, new_mutex,
@@ -22,11 +22,15 @@ pub(crate) struct Mount {
     pub(crate) connection: Arc<Connection>,
     /// The mount's parameters.
     pub(crate) options: Options,
+    /// The most pages that could be agreed on when this was mounted.
+    pub(super) max_pages_limit: u32,
     features: SetOnce<Features>,
     /// Grows with every change of attributes, so that replies that crossed one can be told.
     attr_version: Atomic<u64>,
     /// Grows when an inode that has links goes, for the same end.
     evictions: Atomic<u64>,
+    /// Grows when the daemon says that no name that was looked up before holds any more.
+    pub(super) epoch: Version,
     /// What the daemon turned out not to have.
     pub(super) lacks: Lacks,
     pub(super) pending: Arc<Pending>,
@@ -40,8 +44,6 @@ pub(super) struct Lacks {
     pub(super) opendir: Flag,
     pub(super) flush: Flag,
     pub(super) access: Flag,
-    pub(super) link: Flag,
-    pub(super) rename2: Flag,
 }
 
 /// Something that becomes true and stays so.
@@ -69,9 +71,11 @@ impl Mount {
         Ok(Self {
             connection: Arc::new(connection, GFP_KERNEL)?,
             options,
+            max_pages_limit: limits::MAX_PAGES_LIMIT.get(),
             features: SetOnce::new(),
             attr_version: Atomic::new(1),
             evictions: Atomic::new(1),
+            epoch: Version::first(),
             lacks: Lacks::default(),
             pending: Arc::pin_init(Pending::new(), GFP_KERNEL)?,
             owner_key: random(),
@@ -86,11 +90,6 @@ impl Mount {
     /// What was agreed on in INIT; before, what holds for the oldest daemon.
     pub(super) fn features(&self) -> &Features {
         self.features.as_ref().unwrap_or(&Features::BEFORE_INIT)
-    }
-
-    /// Whether the umask of callers is the daemon's to apply.
-    pub(super) fn dont_mask(&self) -> bool {
-        self.options.dont_mask || self.features().dont_mask
     }
 
     /// INIT has succeeded.

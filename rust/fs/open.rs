@@ -3,11 +3,11 @@
 //! Opening and closing files and directories.
 
 use super::{
-    attr, inode,
+    attr, direct, inode,
     mount::{Mount, Token},
     read,
     superblock::Fuse,
-    INode, OwnedINode,
+    write, INode, OwnedINode,
 };
 use crate::{
     abi::{open_flags, FlushIn, OpenIn, OpenOut, ReleaseIn},
@@ -39,6 +39,8 @@ pub(super) struct OpenFile {
     kind: Kind,
     /// Whether the daemon has opened something that it is to close.
     opened: bool,
+    /// Whether it counts as one that uses the page cache.
+    cached: Atomic<bool>,
     /// Told of the end of RELEASE.
     keep: Arc<Keep>,
 }
@@ -84,6 +86,7 @@ impl OpenFile {
                 flags: Atomic::new(flags & !OPEN_ONLY),
                 kind,
                 opened: false,
+                cached: Atomic::new(false),
                 keep,
             },
             GFP_KERNEL,
@@ -134,6 +137,13 @@ impl OpenFile {
         self.flags.store(flags, Relaxed);
     }
 
+    /// From now on it uses the page cache. Waits for those who write past that in parallel, deaf to
+    /// signals.
+    pub(super) fn use_page_cache(&self) {
+        self.inode().data().io_mode.begin_cached();
+        self.cached.store(true, Relaxed);
+    }
+
     fn release<O: Operation<In = ReleaseIn>>(&self) {
         let arguments = ReleaseIn {
             fh: self.handle,
@@ -154,6 +164,9 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        if self.cached.load(Relaxed) {
+            self.inode().data().io_mode.end_cached();
+        }
         match self.kind {
             _ if !self.opened => {}
             Kind::File => self.release::<op::Release>(),
@@ -201,7 +214,9 @@ impl FileOperations for RegularFile {
             // The daemon was not offered that.
             return Err(EIO);
         }
-        new.allow_direct();
+        if !file.has(open_flags::DIRECT_IO) {
+            file.use_page_cache();
+        }
         if file.has(open_flags::STREAM) {
             new.make_stream();
         } else if file.has(open_flags::NONSEEKABLE) {
@@ -257,8 +272,8 @@ impl FileOperations for RegularFile {
         iov: &mut IovIterDest<'_>,
     ) -> Result<usize> {
         inode.data().check()?;
-        if file.has(open_flags::DIRECT_IO) || io.is_direct() {
-            read::direct(inode, &file, io, iov)
+        if file.has(open_flags::DIRECT_IO) {
+            direct::read(inode, &file, io, iov)
         } else {
             read::cached(inode, &file, io, iov)
         }
@@ -266,13 +281,16 @@ impl FileOperations for RegularFile {
 
     fn write_iter(
         inode: &INode,
-        _file: ArcBorrow<'_, OpenFile>,
-        _io: &mut Io<'_>,
-        _iov: &mut IovIterSource<'_>,
+        file: ArcBorrow<'_, OpenFile>,
+        io: &mut Io<'_>,
+        iov: &mut IovIterSource<'_>,
     ) -> Result<usize> {
         inode.data().check()?;
-        // What WRITE gets of a daemon that does not have it: nothing here sends it yet.
-        Err(ENOSYS)
+        if file.has(open_flags::DIRECT_IO) {
+            direct::write(inode, file, io, iov)
+        } else {
+            write::cached(inode, file, io, iov)
+        }
     }
 
     fn fsync(inode: &INode, _file: ArcBorrow<'_, OpenFile>) -> Result {

@@ -1,30 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading files: through the page cache, whose folios travel in the requests that fill them, and
-//! past it.
+//! Reading files through the page cache, whose folios travel in the requests that fill them.
 //!
 //! A reply that is shorter than what was asked for means that the file ends there; what is left of
 //! the folios is filled with zeroes, and the inode's size is set right unless it has changed since.
 
 use super::{
-    attr,
+    attr, direct,
     inode::{self, invalidate_atime},
     mount::Mount,
     open::{OpenFile, RegularFile},
     INode,
 };
 use crate::{
-    abi::{read_flags, ReadIn},
+    abi::ReadIn,
     message::{op, Completion, Data, Reply, Request},
     vfs::{
         address_space::AddressSpaceOperations,
-        file::{Io, LockOwner},
+        file::Io,
         folio::{LockedFolio, Readahead},
         inode_ops::SIZE_STAT,
     },
 };
 use kernel::{
-    iov::IovIterDest,
+    iov::{IovIterDest, IovIterSource},
     prelude::*,
     sync::{Arc, ArcBorrow},
 };
@@ -41,68 +40,11 @@ pub(super) fn cached(
     if Mount::of(inode).features().auto_inval_data || end > inode.size() {
         attr::update(inode, Some(file), SIZE_STAT)?;
     }
-    io.read_cached(iov)
-}
-
-/// Reads past the page cache.
-pub(super) fn direct(
-    inode: &INode,
-    file: &OpenFile,
-    io: &mut Io<'_>,
-    iov: &mut IovIterDest<'_>,
-) -> Result<usize> {
-    let mut total = 0;
-    let result = loop {
-        let want = iov.len().min(Mount::of(inode).max_read());
-        if want == 0 {
-            break Ok(());
-        }
-        match direct_once(inode, file, io, iov, want) {
-            Ok(got) => {
-                io.advance(got);
-                total += got;
-                if got < want {
-                    break Ok(());
-                }
-            }
-            Err(err) => break Err(err),
-        }
-    };
-    invalidate_atime(inode);
-    match result {
-        Err(err) if total == 0 => Err(err),
-        _ => Ok(total),
-    }
-}
-
-/// One READ of up to `want` bytes at the position of `io`; returns how many came.
-fn direct_once(
-    inode: &INode,
-    file: &OpenFile,
-    io: &Io<'_>,
-    iov: &mut IovIterDest<'_>,
-    want: usize,
-) -> Result<usize> {
-    let mount = Mount::of(inode);
-    let arguments = ReadIn {
-        read_flags: read_flags::LOCKOWNER,
-        lock_owner: mount.owner_id(LockOwner::current()),
-        ..arguments(file, io.position(), want)
-    };
-    let nodeid = inode.data().nodeid();
-    let request =
-        Request::<op::Read>::new(&mount.connection, nodeid, &arguments)?.reply_bytes(want)?;
-    let reply = mount.connection.call(request)?;
-    let bytes = reply.bytes();
-    let copied = iov.copy_to_iter(bytes);
-    if copied < bytes.len() && copied == 0 {
-        return Err(EFAULT);
-    }
-    Ok(copied)
+    io.read(iov)
 }
 
 /// The arguments of a READ.
-fn arguments(file: &OpenFile, offset: u64, size: usize) -> ReadIn {
+pub(super) fn arguments(file: &OpenFile, offset: u64, size: usize) -> ReadIn {
     // The last byte that a file can have is none that can be read.
     let last = (i64::MAX as u64).saturating_sub(offset);
     ReadIn {
@@ -136,6 +78,27 @@ impl AddressSpaceOperations for Pages {
     fn readahead(inode: &INode, file: ArcBorrow<'_, OpenFile>, folios: Readahead<'_>) {
         // Folios that are not read now are when somebody waits for them, who then gets the error.
         let _ = readahead(inode, file, folios);
+    }
+
+    fn direct_read(
+        inode: &INode,
+        file: ArcBorrow<'_, OpenFile>,
+        io: &mut Io<'_>,
+        iov: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        if io.position() >= inode.size() {
+            return Ok(0);
+        }
+        direct::read_at(inode, &file, io.position(), iov)
+    }
+
+    fn direct_write(
+        inode: &INode,
+        file: ArcBorrow<'_, OpenFile>,
+        io: &mut Io<'_>,
+        iov: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        direct::write_past_cache(inode, file, io, iov)
     }
 }
 

@@ -5,6 +5,8 @@
 use super::{
     init,
     inode::{self, Node},
+    lookup::{self, Entry},
+    notify,
     options::{Context, DEFAULT_BLOCK_SIZE, PARAMETERS},
     permission::allow_current_process,
     DEntry, INode, Mount, OwnedINode, Settings, SuperBlock,
@@ -17,7 +19,6 @@ use crate::{
         filesystem::{FileSystem, Tree},
         ns::UserNamespace,
         super_block::{InternalFlags, NewSuperBlock, StatFs},
-        time::Expiry,
     },
 };
 use kernel::{current, prelude::*, seq_file::SeqFile, seq_print, sync::aref::ARef, task::Task};
@@ -35,7 +36,7 @@ impl FileSystem for Fuse {
     type SuperData = Mount;
     type INodeData = Node;
     type Key = u64;
-    type DEntryData = Expiry;
+    type DEntryData = Entry;
 
     const PARAMETERS: &'static [Spec] = PARAMETERS;
 
@@ -70,8 +71,7 @@ impl FileSystem for Fuse {
         if context.endpoint.is_none() {
             return Err(EINVAL);
         }
-        let mut options = context.complete()?;
-        options.dont_mask = sb.keep_umask();
+        let options = context.complete()?;
         sb.set_magic(MAGIC);
         sb.allow_largest_files();
         sb.add_internal_flags(InternalFlags::UNVERIFIABLE_SIGNATURE);
@@ -111,6 +111,7 @@ impl FileSystem for Fuse {
         if options.recover {
             connection.queue().recover();
         }
+        connection.set_notified(notify::Listener::new(sb)?);
         endpoint.connect(connection.clone())?;
         sb.shared().registry.add(connection.clone())?;
         init::send(sb, endpoint.wants_sync_init())
@@ -212,7 +213,7 @@ impl FileSystem for Fuse {
     }
 
     fn d_revalidate(dir: &INode, name: &[u8], dentry: &DEntry, flags: LookupFlags) -> Result<bool> {
-        super::lookup::revalidate(dir, name, dentry, flags)
+        lookup::revalidate(dir, name, dentry, flags)
     }
 }
 

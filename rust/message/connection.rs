@@ -4,10 +4,12 @@
 
 use super::{operation::Operation, Caller, Message, Replied, Request};
 use crate::{
+    abi::NotifyCode,
     queue::{ForgetNode, Queue},
-    sys::{total_memory, Listener},
+    sys::Listener,
     vfs::{
         fasync::FasyncList,
+        iov::Source,
         ns::{Capability, Gid, Uid, UserNamespace},
     },
 };
@@ -37,6 +39,18 @@ impl Terms {
     };
 }
 
+/// The mounted file system, for what its daemon tells it without being asked.
+pub(crate) trait Notified: Send + Sync {
+    /// Takes the notification of that code; what is left of `from` is its structure and what follows
+    /// it. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a code that it does not know and for what is too short, too long or contradicts
+    /// itself; `EFAULT`; others as the notification has it.
+    fn notify(&self, code: NotifyCode, from: &mut Source<'_, '_>) -> Result;
+}
+
 /// One mounted file system's line to its daemon.
 pub(crate) struct Connection {
     /// The number that tells it apart: the minor of the file system's device number.
@@ -47,6 +61,7 @@ pub(crate) struct Connection {
     terms: SetOnce<Terms>,
     queue: Queue<Message>,
     signals: Arc<FasyncList>,
+    notified: SetOnce<Arc<dyn Notified>>,
 }
 
 impl Connection {
@@ -68,6 +83,7 @@ impl Connection {
             terms: SetOnce::new(),
             queue,
             signals,
+            notified: SetOnce::new(),
         })
     }
 
@@ -102,6 +118,24 @@ impl Connection {
     /// The open devices that want SIGIO when there is something to read, or all is aborted.
     pub(crate) fn signals(&self) -> &FasyncList {
         &self.signals
+    }
+
+    /// Says who takes notifications: the file system, once it is mounted.
+    pub(crate) fn set_notified(&self, notified: Arc<dyn Notified>) {
+        self.notified.populate(notified);
+    }
+
+    /// Takes a notification; see [`Notified::notify`]. `EINVAL` before INIT is answered, and after an
+    /// abort.
+    pub(crate) fn notify(&self, code: NotifyCode, from: &mut Source<'_, '_>) -> Result {
+        if !self.queue.is_started() {
+            return Err(EINVAL);
+        }
+        if code == NotifyCode::Resend {
+            self.queue.resend();
+            return Ok(());
+        }
+        self.notified.as_ref().ok_or(EINVAL)?.notify(code, from)
     }
 
     /// What was agreed on in INIT.
@@ -140,11 +174,6 @@ impl Connection {
             .map_err(|(error, _)| error)
     }
 
-    /// Gives back what a reply grants, that the file system has no memory to take. May sleep.
-    pub(crate) fn give_back<O: Operation>(&self, replied: Replied<O>) {
-        replied.into_message().give_back(&self.queue);
-    }
-
     /// Queues a FORGET. Never sleeps, never fails.
     pub(crate) fn forget(&self, mut node: KBox<ForgetNode>, nodeid: u64, nlookup: u64) {
         node.value.nodeid = nodeid;
@@ -157,12 +186,4 @@ impl Listener for FasyncList {
     fn rung(&self) {
         self.notify_readable();
     }
-}
-
-/// How many background requests a connection may have whose daemon is not privileged: as many as
-/// take up the 8192nd part of the memory, at the size that Linux reckons with.
-pub(crate) fn max_user_limit() -> u32 {
-    const SHARE: u64 = 1 << 13;
-    const REQUEST: u64 = 392;
-    u32::from(u16::try_from(total_memory() / SHARE / REQUEST).unwrap_or(u16::MAX))
 }

@@ -11,6 +11,7 @@
 mod caller;
 mod connection;
 mod endpoint;
+pub(crate) mod limits;
 mod operation;
 mod payload;
 mod registry;
@@ -19,7 +20,7 @@ mod request;
 mod wire;
 
 pub(crate) use caller::Caller;
-pub(crate) use connection::{max_user_limit, Connection, Terms};
+pub(crate) use connection::{Connection, Notified, Terms};
 pub(crate) use endpoint::{Endpoint, Line};
 pub(crate) use operation::{Grants, Operation};
 pub(crate) use payload::Payload;
@@ -30,8 +31,8 @@ pub(crate) use request::{Replied, Request};
 /// The operations, one type each.
 pub(crate) mod op {
     pub(crate) use super::operation::{
-        Access, Destroy, Flush, Getattr, Init, Link, Lookup, Mkdir, Mknod, Open, Opendir, Read,
-        Readdir, Readlink, Release, Releasedir, Rename, Rename2, Rmdir, Statfs, Symlink, Unlink,
+        Access, Destroy, Flush, Getattr, Init, Lookup, Open, Opendir, Read, Readdir, Readlink,
+        Release, Releasedir, Statfs, Write,
     };
 }
 
@@ -55,11 +56,12 @@ pub(crate) struct Message {
     wire: Wire,
     payload: Payload,
     reply: Reply,
-    /// Who is told of the end of a background request.
+    /// Who is told of the end of a request that nobody waits for.
     completion: Option<Arc<dyn Completion>>,
 }
 
-/// Told of the end of a background request.
+/// Told of the end of a request that nobody waits for: a background one, or one whose caller was
+/// killed.
 pub(crate) trait Completion: Send + Sync {
     /// The request has ended: `reply` holds what the daemon sent, if the outcome is good. Runs in
     /// whatever thread ended it, without locks; may sleep, but not wait for a daemon.
@@ -192,6 +194,10 @@ impl Carried for Message {
             // What the request carries goes before the completion does.
             drop(request);
         }
+    }
+
+    fn is_watched() -> bool {
+        trace::is_request_enabled()
     }
 
     fn moved(facts: &Facts, unique: u64, from: Place, to: Place, depth: usize) {

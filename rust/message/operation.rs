@@ -121,35 +121,6 @@ operations! {
         OLD_OUT: Option<Old> = OLD_ENTRY;
         GRANTS: Grants = Grants::Node;
     }
-    /// Makes a file of any type.
-    Mknod: abi::MknodIn => abi::EntryOut {
-        OLD_IN: Option<Old> = Some(Old { below: 12, size: abi::MknodIn::COMPAT_SIZE });
-        OLD_OUT: Option<Old> = OLD_ENTRY;
-        GRANTS: Grants = Grants::Node;
-    }
-    /// Makes a directory.
-    Mkdir: abi::MkdirIn => abi::EntryOut {
-        OLD_OUT: Option<Old> = OLD_ENTRY;
-        GRANTS: Grants = Grants::Node;
-    }
-    /// Makes a symbolic link; its text follows the name.
-    Symlink: () => abi::EntryOut {
-        OLD_OUT: Option<Old> = OLD_ENTRY;
-        GRANTS: Grants = Grants::Node;
-    }
-    /// Gives a node one more name.
-    Link: abi::LinkIn => abi::EntryOut {
-        OLD_OUT: Option<Old> = OLD_ENTRY;
-        GRANTS: Grants = Grants::Node;
-    }
-    /// Takes a name from what is not a directory.
-    Unlink: () => ()
-    /// Takes the name from an empty directory.
-    Rmdir: () => ()
-    /// Gives what has a name another one, which follows it.
-    Rename: abi::RenameIn => ()
-    /// The same, with flags.
-    Rename2: abi::Rename2In => ()
     /// Asks for attributes.
     Getattr: abi::GetattrIn => abi::AttrOut {
         OLD_OUT: Option<Old> = Some(Old { below: 9, size: abi::AttrOut::COMPAT_SIZE });
@@ -164,6 +135,10 @@ operations! {
     }
     /// Reads from an open file; the reply is data.
     Read: abi::ReadIn => ()
+    /// Writes to an open file; the request carries the data.
+    Write: abi::WriteIn => abi::WriteOut {
+        OLD_IN: Option<Old> = Some(Old { below: 9, size: abi::WriteIn::COMPAT_SIZE });
+    }
     /// A descriptor of an open file was closed.
     Flush: abi::FlushIn => ()
     /// An open file is no longer used.

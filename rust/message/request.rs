@@ -72,7 +72,8 @@ impl<O: Operation> Request<O> {
         self
     }
 
-    /// Says who is told of the end of a background request.
+    /// Says who is told of the end of the request when nobody waits for that: it is a background one,
+    /// or its caller was killed.
     pub(crate) fn then(mut self, completion: Arc<dyn Completion>) -> Self {
         self.message.completion = Some(completion);
         self
@@ -91,10 +92,6 @@ impl<O: Operation> Replied<O> {
             message,
             operation: PhantomData,
         }
-    }
-
-    pub(super) fn into_message(self) -> KBox<Message> {
-        self.message
     }
 
     /// The structure of the reply.

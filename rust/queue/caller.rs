@@ -7,7 +7,7 @@ use super::{
     table::{Growth, Index},
     Carried, Forget, ForgetNode, Queue, Refusable,
 };
-use crate::sys::{errno, park, Box, Error, Result, Sleep, Thread};
+use crate::sys::{errno, park, park_from, Box, Error, Result, Sleep, Thread};
 
 impl<C: Carried> Queue<C> {
     /// Sends a request and waits for its end; the request comes back with what the daemon put
@@ -31,18 +31,18 @@ impl<C: Carried> Queue<C> {
         } else {
             lock.move_to(index, Place::Gate);
         }
-        let no_interrupt = lock.no_interrupt;
-        drop(lock);
-
-        if !no_interrupt {
-            if let Some(ended) = park(Sleep::Interruptible, || self.lock().collect(index)) {
-                return ended.into();
-            }
-            let mut lock = self.lock();
-            lock.slots.at(index).interrupted = true;
-            lock.interrupt(index);
-        }
-        if let Some(ended) = park(Sleep::Killable, || self.lock().collect(index)) {
+        let ended = if lock.no_interrupt {
+            park_from(Sleep::Killable, lock, || self.lock().collect(index))
+        } else {
+            park_from(Sleep::Interruptible, lock, || self.lock().collect(index)).or_else(|| {
+                let mut lock = self.lock();
+                lock.slots.at(index).interrupted = true;
+                lock.interrupt(index);
+                drop(lock);
+                park(Sleep::Killable, || self.lock().collect(index))
+            })
+        };
+        if let Some(ended) = ended {
             return ended.into();
         }
         let mut lock = self.lock();

@@ -91,7 +91,12 @@ pub(crate) trait Carried: Sized + Send {
     /// killed (`abandoned`). Called without locks, in whatever thread ended it; may sleep.
     fn ended(request: Box<Self>, queue: &Queue<Self>, outcome: Result, abandoned: bool);
 
-    /// A request has moved. Called under the lock of the queues.
+    /// Whether anybody wants to hear of moves.
+    fn is_watched() -> bool {
+        true
+    }
+
+    /// A request has moved. Called under the lock of the queues, while somebody wants to hear of it.
     fn moved(facts: &Facts, unique: u64, from: Place, to: Place, depth: usize);
 }
 

@@ -12,7 +12,7 @@ use super::{
     table::{Growth, Index, Linked, Links},
     Carried, Forget, Queue,
 };
-use crate::sys::{errno, fifo::Fifo, park, Box, Error, Result, Sleep, Thread};
+use crate::sys::{errno, fifo::Fifo, park_from, Box, Error, Result, Sleep, Thread};
 
 /// Where a reader waits.
 pub(super) struct Seat {
@@ -127,9 +127,7 @@ impl<C: Carried> Queue<C> {
             }
         };
         lock.sit(seat);
-        drop(lock);
-
-        let taken = park(Sleep::Interruptible, || {
+        let taken = park_from(Sleep::Interruptible, lock, || {
             self.lock().take_given(seat, device, max_forgets)
         });
         if let Some(taken) = taken {

@@ -377,7 +377,6 @@ impl<C: Carried> State<C> {
     pub(super) fn move_to(&mut self, index: Index, to: Place) {
         let slot = self.slots.at(index);
         let (background, device) = (slot.background, slot.device);
-        let (facts, unique) = (slot.facts, slot.unique(index));
         let from = core::mem::replace(&mut slot.place, to);
         let mut depth = 0;
         if from.is_copy() && to.is_copy() {
@@ -392,7 +391,10 @@ impl<C: Carried> State<C> {
             }
         }
         self.passed[to as usize] += 1;
-        C::moved(&facts, unique, from, to, depth);
+        if C::is_watched() {
+            let slot = self.slots.at(index);
+            C::moved(&slot.facts, slot.unique(index), from, to, depth);
+        }
     }
 
     /// A request is ready for the daemon: straight to the reader that went to sleep last, whose

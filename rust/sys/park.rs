@@ -69,3 +69,19 @@ pub(crate) fn park<R>(sleep: Sleep, mut ready: impl FnMut() -> Option<R>) -> Opt
     unsafe { bindings::set_current_state(bindings::TASK_RUNNING) };
     result
 }
+
+/// Like [`park`], for who holds the lock under which it would be woken, and has seen that there is
+/// nothing yet: `held` is released when the task is set to sleep, so that the first look is saved.
+pub(crate) fn park_from<L, R>(
+    sleep: Sleep,
+    held: L,
+    ready: impl FnMut() -> Option<R>,
+) -> Option<R> {
+    // SAFETY: Any of the sleeping states may be set for the current task; `park` sets it back.
+    unsafe { bindings::set_current_state(sleep.state()) };
+    drop(held);
+    // SAFETY: The current task is in process context, and the lock is released. With a signal
+    // pending, or when it was woken since, this returns.
+    unsafe { bindings::schedule() };
+    park(sleep, ready)
+}

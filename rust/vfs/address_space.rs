@@ -7,7 +7,7 @@
 use crate::{
     bindings,
     vfs::{
-        file::{Borrowed, FileOperations},
+        file::{Borrowed, FileOperations, Io},
         folio::{LockedFolio, Readahead},
         inode::INode,
     },
@@ -15,6 +15,7 @@ use crate::{
 use core::marker::PhantomData;
 use kernel::{
     error::{from_result, VTABLE_DEFAULT_ERROR},
+    iov::{IovIterDest, IovIterSource},
     prelude::*,
     types::ForeignOwnable,
 };
@@ -44,6 +45,28 @@ pub(crate) trait AddressSpaceOperations: Sized + 'static {
     ) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    /// Reads past the page cache, from the position of `io` on, and leaves that where it is; returns
+    /// how many bytes there were. A file system that has this lets files be opened with `O_DIRECT`.
+    fn direct_read(
+        _inode: &INode<FileSystemOf<Self>>,
+        _file: Borrowed<'_, Self::File>,
+        _io: &mut Io<'_>,
+        _iov: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes past the page cache, from the position of `io` on, and leaves that where it is; returns
+    /// how many bytes were written. The contents are locked exclusively.
+    fn direct_write(
+        _inode: &INode<FileSystemOf<Self>>,
+        _file: Borrowed<'_, Self::File>,
+        _io: &mut Io<'_>,
+        _iov: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// The number of the page that holds the byte at `position` of a file.
@@ -65,6 +88,11 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
         read_folio: Some(Self::read_folio),
         readahead: if A::HAS_READAHEAD {
             Some(Self::readahead)
+        } else {
+            None
+        },
+        direct_IO: if A::HAS_DIRECT_READ && A::HAS_DIRECT_WRITE {
+            Some(Self::direct_io)
         } else {
             None
         },
@@ -119,5 +147,39 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
             )
         };
         A::readahead(inode, data, folios);
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `direct_IO` of `struct address_space_operations`, for this type.
+    unsafe extern "C" fn direct_io(
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: The C side gives an open file of this kind, as in `read_folio`, with what is to be
+        // done with it.
+        let (inode, data, mut io, is_write) = unsafe {
+            let file = (*kiocb).ki_filp;
+            (
+                INode::from_raw((*file).f_inode),
+                <A::File as FileOperations>::Ptr::borrow((*file).private_data),
+                Io::from_raw(kiocb),
+                (*iter).data_source,
+            )
+        };
+        let result = if is_write {
+            // SAFETY: The iterator is ours for the duration of the call, and one to read from.
+            A::direct_write(inode, data, &mut io, unsafe {
+                IovIterSource::from_raw(iter)
+            })
+        } else {
+            // SAFETY: The iterator is ours for the duration of the call, and one to write to.
+            A::direct_read(inode, data, &mut io, unsafe { IovIterDest::from_raw(iter) })
+        };
+        match result {
+            // CAST: No larger than MAX_RW_COUNT.
+            Ok(count) => count as isize,
+            Err(err) => err.to_errno() as isize,
+        }
     }
 }

@@ -8,14 +8,13 @@ use crate::{
     bindings,
     vfs::{
         filesystem::FileSystem,
-        inode::{FileType, INode, OwnedINode},
+        inode::{ContentsLocked, FileType, INode, OwnedINode},
         super_block::SuperBlock,
     },
 };
 use core::{
     marker::PhantomData,
     mem::{self, MaybeUninit},
-    ops::Deref,
     ptr::{self, NonNull},
 };
 use kernel::{
@@ -89,6 +88,75 @@ impl<T: FileSystem> DEntry<T> {
         (!inode.is_null()).then(|| unsafe { INode::from_raw(inode) })
     }
 
+    /// The cached entry of that name in this directory, if there is one that is not being looked up.
+    pub(crate) fn find_child(&self, name: &[u8]) -> Option<OwnedDEntry<T>> {
+        // SAFETY: The entry is valid, and so is the name for the call.
+        let child = unsafe { bindings::d_lookup(self.as_ptr(), &self.name_in(name)) };
+        // SAFETY: `d_lookup` took a reference.
+        NonNull::new(child).map(|child| unsafe { OwnedDEntry::from_raw(child) })
+    }
+
+    /// A name in this directory, with its hash; to be used while `name` is there.
+    fn name_in(&self, name: &[u8]) -> bindings::qstr {
+        let mut qstr: bindings::qstr = pin_init::zeroed();
+        qstr.name = name.as_ptr();
+        // SAFETY: The entry and the name are valid.
+        // CAST: Of a name that is too long for this, some part is looked for, and not found.
+        unsafe {
+            let hash_len = &mut qstr.__bindgen_anon_1.__bindgen_anon_1;
+            hash_len.len = name.len() as u32;
+            hash_len.hash = bindings::full_name_hash(self.as_ptr().cast(), qstr.name, hash_len.len);
+        }
+        qstr
+    }
+
+    /// Lets nobody find the entry any more, nor, as far as nobody uses them, what is below it; what
+    /// is mounted there is unmounted. Sleeps.
+    pub(crate) fn invalidate(&self) {
+        // SAFETY: The entry is valid.
+        unsafe { bindings::d_invalidate(self.as_ptr()) };
+    }
+
+    /// The file that this entry of the locked directory leads to was removed where the VFS could not
+    /// see it: does here what unlink(2) or rmdir(2) would have done. `is_it` says whether the file is
+    /// the one that was removed. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when the entry leads nowhere or to another file, `EBUSY` when something is mounted
+    /// there, `ENOTEMPTY` when the directory has entries that are in use.
+    pub(crate) fn was_removed(
+        &self,
+        _dir: &ContentsLocked<'_, T>,
+        is_it: impl FnOnce(&INode<T>) -> bool,
+    ) -> Result {
+        let inode = self.inode().ok_or(ENOENT)?;
+        let locked = inode.lock_contents();
+        if !is_it(inode) {
+            return Err(ENOENT);
+        }
+        let dentry = self.as_ptr();
+        // SAFETY: The entry is counted and has an inode, which nobody else can take from it while there
+        // are two who use it; that is locked.
+        unsafe {
+            if bindings::d_mountpoint(dentry) {
+                return Err(EBUSY);
+            }
+            if inode.file_type() == FileType::Directory {
+                bindings::shrink_dcache_parent(dentry);
+                if bindings::simple_empty(dentry) == 0 {
+                    return Err(ENOTEMPTY);
+                }
+                (*inode.as_ptr()).i_flags |= bindings::S_DEAD;
+            }
+            bindings::dont_mount(dentry);
+            bindings::clear_nlink(inode.as_ptr());
+            drop(locked);
+            bindings::d_delete(dentry);
+        }
+        Ok(())
+    }
+
     /// Lets the entry go as soon as nobody uses it.
     pub(crate) fn dont_cache(&self) {
         // SAFETY: The entry is valid; the lock that is taken guards its flags.
@@ -104,13 +172,23 @@ impl<T: FileSystem> DEntry<T> {
 pub(crate) struct OwnedDEntry<T: FileSystem>(NonNull<DEntry<T>>);
 
 impl<T: FileSystem> OwnedDEntry<T> {
+    /// Takes a reference over from the C side.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be to an entry as in the invariants of [`DEntry`]; the caller hands a reference over.
+    pub(super) unsafe fn from_raw(ptr: NonNull<bindings::dentry>) -> Self {
+        // INVARIANT: By the function's contract.
+        Self(ptr.cast())
+    }
+
     /// Gives the reference to the C side.
     fn into_raw(self) -> *mut bindings::dentry {
         mem::ManuallyDrop::new(self).0.as_ptr().cast()
     }
 }
 
-impl<T: FileSystem> Deref for OwnedDEntry<T> {
+impl<T: FileSystem> core::ops::Deref for OwnedDEntry<T> {
     type Target = DEntry<T>;
 
     fn deref(&self) -> &DEntry<T> {
@@ -126,42 +204,8 @@ impl<T: FileSystem> Drop for OwnedDEntry<T> {
     }
 }
 
-/// An entry that is counted and whose name is stable: its directory is locked, or nobody knows it
-/// yet.
-pub(crate) struct NamedDEntry<'a, T: FileSystem>(&'a DEntry<T>);
-
-impl<T: FileSystem> Deref for NamedDEntry<'_, T> {
-    type Target = DEntry<T>;
-
-    fn deref(&self) -> &DEntry<T> {
-        self.0
-    }
-}
-
-impl<'a, T: FileSystem> NamedDEntry<'a, T> {
-    /// # Safety
-    ///
-    /// `ptr` must be to an entry as in the type's description, for all of `'a`.
-    pub(super) unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
-        // SAFETY: By the function's contract.
-        Self(unsafe { DEntry::from_raw(ptr) })
-    }
-
-    /// The name.
-    pub(crate) fn name(&self) -> &'a [u8] {
-        // SAFETY: The name of such an entry does not change.
-        unsafe { name(&raw const (*self.as_ptr()).__bindgen_anon_1.d_name) }
-    }
-
-    /// Makes the VFS forget the entry and all below it, as far as nobody uses it. May sleep.
-    pub(crate) fn invalidate(&self) {
-        // SAFETY: The entry is counted.
-        unsafe { bindings::d_invalidate(self.as_ptr()) };
-    }
-}
-
-/// An entry whose name is being looked up: not known to others yet.
-pub(crate) struct NewDEntry<'a, T: FileSystem>(NamedDEntry<'a, T>);
+/// An entry whose name is being looked up: not known to others yet, its name stable.
+pub(crate) struct NewDEntry<'a, T: FileSystem>(&'a DEntry<T>);
 
 impl<'a, T: FileSystem> NewDEntry<'a, T> {
     /// # Safety
@@ -169,12 +213,13 @@ impl<'a, T: FileSystem> NewDEntry<'a, T> {
     /// `ptr` must be the entry that `lookup` is called for, for all of `'a`, and passed on once.
     unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
         // SAFETY: By the function's contract.
-        Self(unsafe { NamedDEntry::from_raw(ptr) })
+        Self(unsafe { DEntry::from_raw(ptr) })
     }
 
     /// The name that is being looked up.
-    pub(crate) fn name(&self) -> &'a [u8] {
-        self.0.name()
+    pub(crate) fn name(&self) -> &[u8] {
+        // SAFETY: The name of an entry that is being looked up does not change.
+        unsafe { name(&raw const (*self.0.as_ptr()).__bindgen_anon_1.d_name) }
     }
 
     /// Gives the entry its inode, or none; then it is known to all. May sleep.
@@ -187,75 +232,12 @@ impl<'a, T: FileSystem> NewDEntry<'a, T> {
     pub(crate) fn resolve(self, inode: Option<OwnedINode<T>>) -> Result<Resolved<'a, T>> {
         let inode = inode.map_or(ptr::null_mut(), OwnedINode::into_raw);
         // SAFETY: The entry is being looked up; this gives the reference to the inode away.
-        unsafe { splice(self.0 .0, inode) }
-    }
-}
-
-/// Gives an entry an inode, or with null none, and makes it known.
-///
-/// # Safety
-///
-/// The entry must be unhashed and have no inode, and its directory be locked. A reference to the
-/// inode is given away.
-unsafe fn splice<T: FileSystem>(
-    dentry: &DEntry<T>,
-    inode: *mut bindings::inode,
-) -> Result<Resolved<'_, T>> {
-    // SAFETY: By the function's contract.
-    let other = from_err_ptr(unsafe { bindings::d_splice_alias(inode, dentry.as_ptr()) })?;
-    Ok(match NonNull::new(other) {
-        None => Resolved::This(dentry),
-        // INVARIANT: `d_splice_alias` took a reference.
-        Some(other) => Resolved::Other(OwnedDEntry(other.cast())),
-    })
-}
-
-/// An entry for a name that is known not to be, in a directory that is locked for changes: it can
-/// be made.
-pub(crate) struct NegativeDEntry<'a, T: FileSystem>(NamedDEntry<'a, T>);
-
-impl<'a, T: FileSystem> Deref for NegativeDEntry<'a, T> {
-    type Target = NamedDEntry<'a, T>;
-
-    fn deref(&self) -> &NamedDEntry<'a, T> {
-        &self.0
-    }
-}
-
-impl<'a, T: FileSystem> NegativeDEntry<'a, T> {
-    /// # Safety
-    ///
-    /// `ptr` must be an entry without an inode that is in no lookup, in a directory that is locked
-    /// for writing, for all of `'a`, and passed on once.
-    pub(super) unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
-        // SAFETY: By the function's contract.
-        Self(unsafe { NamedDEntry::from_raw(ptr) })
-    }
-
-    /// Gives the entry its inode, as [`NewDEntry::resolve`] does, which also says what the errors
-    /// are. May sleep.
-    pub(crate) fn resolve(self, inode: OwnedINode<T>) -> Result<Resolved<'a, T>> {
-        // SAFETY: The entry has no inode and its directory is locked; here it is unhashed. This
-        // gives the reference to the inode away.
-        unsafe {
-            bindings::d_drop(self.as_ptr());
-            splice(self.0 .0, inode.into_raw())
-        }
-    }
-
-    /// Gives the entry its inode where it is, known to others or not.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` for a directory, which might have an entry already.
-    pub(crate) fn instantiate(self, inode: OwnedINode<T>) -> Result<NamedDEntry<'a, T>> {
-        if inode.file_type() == FileType::Directory {
-            return Err(EIO);
-        }
-        // SAFETY: The entry has no inode and is in no lookup; this gives the reference to the inode
-        // away.
-        unsafe { bindings::d_instantiate(self.as_ptr(), inode.into_raw()) };
-        Ok(self.0)
+        let other = from_err_ptr(unsafe { bindings::d_splice_alias(inode, self.0.as_ptr()) })?;
+        Ok(match NonNull::new(other) {
+            None => Resolved::This(self.0),
+            // INVARIANT: `d_splice_alias` took a reference.
+            Some(other) => Resolved::Other(OwnedDEntry(other.cast())),
+        })
     }
 }
 
@@ -267,23 +249,13 @@ pub(crate) enum Resolved<'a, T: FileSystem> {
     Other(OwnedDEntry<T>),
 }
 
-impl<T: FileSystem> Deref for Resolved<'_, T> {
+impl<T: FileSystem> core::ops::Deref for Resolved<'_, T> {
     type Target = DEntry<T>;
 
     fn deref(&self) -> &DEntry<T> {
         match self {
             Self::This(dentry) => dentry,
             Self::Other(dentry) => dentry,
-        }
-    }
-}
-
-impl<T: FileSystem> Resolved<'_, T> {
-    /// What the C side wants: null for the entry that was given, else the other one.
-    pub(super) fn into_raw(self) -> *mut bindings::dentry {
-        match self {
-            Self::This(_) => ptr::null_mut(),
-            Self::Other(other) => other.into_raw(),
         }
     }
 }
@@ -298,7 +270,11 @@ pub(super) unsafe fn lookup<T: FileSystem>(
     lookup: impl for<'a> FnOnce(NewDEntry<'a, T>) -> Result<Resolved<'a, T>>,
 ) -> *mut bindings::dentry {
     // SAFETY: By the function's contract.
-    lookup(unsafe { NewDEntry::from_raw(dentry) }).map_or_else(Error::to_ptr, Resolved::into_raw)
+    match lookup(unsafe { NewDEntry::from_raw(dentry) }) {
+        Ok(Resolved::This(_)) => ptr::null_mut(),
+        Ok(Resolved::Other(other)) => other.into_raw(),
+        Err(err) => err.to_ptr(),
+    }
 }
 
 /// What a path walk wants of a name.

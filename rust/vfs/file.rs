@@ -123,24 +123,12 @@ impl NewFile<'_> {
         // SAFETY: As above.
         unsafe { bindings::nonseekable_open((*self.as_ptr()).f_inode, self.as_ptr()) };
     }
-
-    /// Allows `O_DIRECT`; [`Io::is_direct`] tells reads and writes that it is for.
-    pub(crate) fn allow_direct(&self) {
-        // SAFETY: As above.
-        unsafe { bindings::file_allow_direct(self.as_ptr()) };
-    }
 }
 
 /// Whether the running task is on its way out by a fatal signal, and closes its files.
 pub(crate) fn is_being_killed() -> bool {
     // SAFETY: The running task is valid, and its flags are changed by nobody else.
     unsafe { (*current!().as_ptr()).flags & bindings::PF_SIGNALED != 0 }
-}
-
-/// The permissions that the running task does not want new files to have.
-pub(crate) fn current_umask() -> u32 {
-    // SAFETY: Reads what the running task alone changes.
-    unsafe { bindings::current_umask() as u32 }
 }
 
 /// Who holds locks on a file: all that share a table of descriptors.
@@ -167,6 +155,18 @@ pub(crate) struct Io<'a> {
 }
 
 impl Io<'_> {
+    /// The read or write that the C side asks for.
+    ///
+    /// # Safety
+    ///
+    /// `kiocb` must be valid, and nobody else's, for as long as the value is used.
+    pub(super) unsafe fn from_raw(kiocb: *mut bindings::kiocb) -> Self {
+        Self {
+            kiocb,
+            _call: PhantomData,
+        }
+    }
+
     /// The C pointer.
     pub(super) fn as_ptr(&mut self) -> *mut bindings::kiocb {
         self.kiocb
@@ -213,15 +213,18 @@ impl Io<'_> {
         unsafe { (*self.kiocb).ki_flags & bindings::IOCB_DIRECT != 0 }
     }
 
-    /// Reads through the page cache, and moves the position on.
+    /// Reads through the page cache, after [`direct_read`] has read what it can if that is to be left
+    /// out, and moves the position on.
     ///
     /// # Errors
     ///
-    /// Those of reading a folio; `EIO` when a folio could not be read; `EAGAIN`, `EINTR`.
-    pub(crate) fn read_cached(&mut self, iov: &mut IovIterDest<'_>) -> Result<usize> {
+    /// Those of reading a folio and of `direct_read`; `EIO` when a folio could not be read; `EAGAIN`,
+    /// `EINTR`.
+    ///
+    /// [`direct_read`]: super::address_space::AddressSpaceOperations::direct_read
+    pub(crate) fn read(&mut self, iov: &mut IovIterDest<'_>) -> Result<usize> {
         // SAFETY: The structure is valid for the call and ours, and so is the iterator.
-        let read = unsafe { bindings::filemap_read(self.kiocb, iov.as_raw(), 0) };
-        count(read)
+        count(unsafe { bindings::generic_file_read_iter(self.kiocb, iov.as_raw()) })
     }
 }
 
@@ -425,10 +428,8 @@ impl<F: FileOperations> Callbacks<F> {
         // duration of the call.
         let ((inode, data), iov) =
             unsafe { (Self::parts((*kiocb).ki_filp), IovIterDest::from_raw(iter)) };
-        let mut io = Io {
-            kiocb,
-            _call: PhantomData,
-        };
+        // SAFETY: It is ours for the duration of the call.
+        let mut io = unsafe { Io::from_raw(kiocb) };
         match F::read_iter(inode, data, &mut io, iov) {
             // CAST: No larger than MAX_RW_COUNT.
             Ok(read) => read as isize,
@@ -447,10 +448,8 @@ impl<F: FileOperations> Callbacks<F> {
         // duration of the call.
         let ((inode, data), iov) =
             unsafe { (Self::parts((*kiocb).ki_filp), IovIterSource::from_raw(iter)) };
-        let mut io = Io {
-            kiocb,
-            _call: PhantomData,
-        };
+        // SAFETY: It is ours for the duration of the call.
+        let mut io = unsafe { Io::from_raw(kiocb) };
         match F::write_iter(inode, data, &mut io, iov) {
             // CAST: No larger than MAX_RW_COUNT.
             Ok(written) => written as isize,

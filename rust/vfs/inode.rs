@@ -8,6 +8,7 @@ use crate::{
     bindings,
     vfs::{
         address_space::{self, page_index, AddressSpaceOperations},
+        dentry::OwnedDEntry,
         file::{self, FileOperations},
         filesystem::FileSystem,
         inode_cache::INodeMemory,
@@ -229,6 +230,14 @@ impl<T: FileSystem> INode<T> {
         ContentsShared(self, NotThreadSafe)
     }
 
+    /// Takes the same lock as the outer one of two, unless a fatal signal comes: `EINTR`.
+    pub(crate) fn lock_parent_contents(&self) -> Result<ContentsLocked<'_, T>> {
+        // SAFETY: The lock is valid; `ContentsLocked` gives it back.
+        to_result(unsafe { bindings::inode_lock_parent_killable(self.as_ptr()) })?;
+        // INVARIANT: The lock has just been taken.
+        Ok(ContentsLocked(self, NotThreadSafe))
+    }
+
     /// Makes the page cache forget all beyond `size`. Sleeps, also for folios that are being read.
     pub(crate) fn truncate_page_cache(&self, size: u64) {
         let size = i64::try_from(size).unwrap_or(i64::MAX);
@@ -273,6 +282,20 @@ impl<T: FileSystem> INode<T> {
         // What is in use by then stays; nothing more can be done.
         // SAFETY: The inode and its mapping are valid.
         unsafe { bindings::invalidate_inode_pages2((*self.as_ptr()).i_mapping) };
+    }
+
+    /// An entry that leads here, if there is one; for a directory, the only one there can be.
+    pub(crate) fn find_alias(&self) -> Option<OwnedDEntry<T>> {
+        // SAFETY: The inode is valid.
+        let dentry = unsafe { bindings::d_find_alias(self.as_ptr()) };
+        // SAFETY: `d_find_alias` took a reference to an entry of the inode.
+        NonNull::new(dentry).map(|dentry| unsafe { OwnedDEntry::from_raw(dentry) })
+    }
+
+    /// Lets the entries that lead here go, as far as nobody uses them. Sleeps.
+    pub(crate) fn prune_aliases(&self) {
+        // SAFETY: The inode is valid.
+        unsafe { bindings::d_prune_aliases(self.as_ptr()) };
     }
 
     /// Takes the inode out of the table of inodes, so that its key can be given to another.
@@ -608,6 +631,19 @@ unsafe extern "C" fn set<T: FileSystem>(inode: *mut bindings::inode, key: *mut c
     let (inode, key) = unsafe { (INode::<T>::from_raw(inode), *key.cast::<T::Key>()) };
     T::set_key(inode.data(), key);
     0
+}
+
+/// See [`SuperBlock::find_inode`].
+pub(super) fn find<T: FileSystem>(
+    sb: &SuperBlock<T>,
+    hash: u64,
+    mut key: T::Key,
+) -> Option<OwnedINode<T>> {
+    let key = (&raw mut key).cast();
+    // SAFETY: The superblock is valid, and the function takes the key for what it is.
+    let inode = unsafe { bindings::ilookup5(sb.as_ptr(), hash, Some(test::<T>), key) };
+    // INVARIANT: `ilookup5` took a reference.
+    NonNull::new(inode).map(|inode| OwnedINode(inode.cast()))
 }
 
 /// See [`SuperBlock::get_or_create_inode`].

@@ -34,6 +34,37 @@ impl UserBacked for IovIterDest<'_> {
     }
 }
 
+/// Copying bytes for somebody who will keep them.
+pub(crate) trait PeekBytes {
+    /// The next bytes, as many as there are but `most`; who has used them must
+    /// [advance](IovIterSource::advance) past them. Fewer when the memory of a task is not there
+    /// beyond them. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` when there are none but should be, `ENOMEM`.
+    fn peek_bytes(&mut self, most: usize) -> Result<KVVec<u8>>;
+}
+
+impl PeekBytes for IovIterSource<'_> {
+    fn peek_bytes(&mut self, most: usize) -> Result<KVVec<u8>> {
+        let len = self.len().min(most);
+        let mut bytes = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
+        let room = bytes.spare_capacity_mut().get_mut(..len).ok_or(ENOMEM)?;
+        let copied = self.copy_from_iter_raw(room).len();
+        // SAFETY: So many bytes of the room, which is that large, have been filled, by reading as many
+        // from the iterator.
+        unsafe {
+            bytes.inc_len(copied);
+            self.revert(copied);
+        }
+        if copied == 0 && len > 0 {
+            return Err(EFAULT);
+        }
+        Ok(bytes)
+    }
+}
+
 fn is_user_backed(kind: u8) -> bool {
     let kind = u32::from(kind);
     kind == bindings::iter_type_ITER_UBUF || kind == bindings::iter_type_ITER_IOVEC

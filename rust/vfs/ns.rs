@@ -178,6 +178,8 @@ pub(crate) struct Capability(u32);
 impl Capability {
     /// Most administration.
     pub(crate) const SYS_ADMIN: Self = Self(bindings::CAP_SYS_ADMIN);
+    /// Keeping the set-user-ID and set-group-ID bits of files that are changed.
+    pub(crate) const FSETID: Self = Self(bindings::CAP_FSETID);
 
     /// Whether the running task has the capability in `ns`.
     pub(crate) fn held_in(self, ns: &UserNamespace) -> bool {

@@ -11,7 +11,7 @@ use crate::{
         context::OwnedStr,
         dentry::{self, DEntry},
         filesystem::{FileSystem, Registration},
-        inode::{self, INode, Lookup},
+        inode::{self, INode, Lookup, OwnedINode},
         inode_cache,
         ns::UserNamespace,
     },
@@ -23,10 +23,10 @@ use core::{
 };
 use kernel::{
     error::{from_result, to_result},
-    new_mutex,
+    new_condvar, new_mutex,
     prelude::*,
     seq_file::SeqFile,
-    sync::{Arc, Mutex},
+    sync::{Arc, CondVar, Mutex},
     types::Opaque,
 };
 
@@ -87,12 +87,17 @@ impl<T: FileSystem> SuperBlock<T> {
     /// Makes the handles lead here.
     pub(super) fn open_handle(&self) {
         // INVARIANT: `kill_sb` closes the handles before the superblock goes.
-        *self.info().handle.pointer.lock() = Some(Pointer(self.into()));
+        self.info().handle.target.lock().pointer = Some(Pointer(self.into()));
     }
 
     /// Ends what the handles lead to; waits for those who use one.
     pub(super) fn close_handle(&self) {
-        *self.info().handle.pointer.lock() = None;
+        let handle = &self.info().handle;
+        let mut target = handle.target.lock();
+        target.pointer = None;
+        while target.users > 0 {
+            handle.unused.wait(&mut target);
+        }
     }
 
     /// The number of the device: a real one, or one made up for this superblock.
@@ -151,6 +156,11 @@ impl<T: FileSystem> SuperBlock<T> {
         inode::get_or_create(self, hash, key)
     }
 
+    /// The inode of `key`, if it is there; `hash` as above. May sleep.
+    pub(crate) fn find_inode(&self, hash: u64, key: T::Key) -> Option<OwnedINode<T>> {
+        inode::find(self, hash, key)
+    }
+
     /// How far to read ahead at most, in bytes.
     pub(crate) fn readahead_limit(&self) -> usize {
         // SAFETY: A complete superblock has a valid bdi.
@@ -200,32 +210,63 @@ impl<T: FileSystem> SuperInfo<T> {
 /// A pointer to a superblock.
 struct Pointer<T: FileSystem>(NonNull<SuperBlock<T>>);
 
+impl<T: FileSystem> Clone for Pointer<T> {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
 // SAFETY: A superblock belongs to no thread.
 unsafe impl<T: FileSystem> Send for Pointer<T> {}
 
 /// Leads to a superblock for as long as that is mounted, without keeping it so.
-///
-/// # Invariants
-///
-/// A pointer in it is valid while the lock is held.
 #[pin_data]
 pub(crate) struct Handle<T: FileSystem> {
     #[pin]
-    pointer: Mutex<Option<Pointer<T>>>,
+    target: Mutex<Target<T>>,
+    #[pin]
+    unused: CondVar,
+}
+
+/// Where a handle leads.
+///
+/// # Invariants
+///
+/// The superblock is valid for as long as there is a pointer to it, or somebody who uses it.
+struct Target<T: FileSystem> {
+    pointer: Option<Pointer<T>>,
+    users: usize,
 }
 
 impl<T: FileSystem> Handle<T> {
     fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            pointer <- new_mutex!(None, "vfs::Handle"),
+            target <- new_mutex!(
+                Target {
+                    pointer: None,
+                    users: 0,
+                },
+                "vfs::Handle"
+            ),
+            unused <- new_condvar!("vfs::Handle"),
         })
     }
 
-    /// Calls `f` with the superblock unless it is gone; unmounting waits for the call. May sleep.
+    /// Calls `f` with the superblock unless it is gone; unmounting waits for the call. Several may
+    /// be under way at once. May sleep.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&SuperBlock<T>) -> R) -> Option<R> {
-        let guard = self.pointer.lock();
-        // SAFETY: By the type invariant; the lock is held during the call.
-        guard.as_ref().map(|sb| f(unsafe { sb.0.as_ref() }))
+        let mut target = self.target.lock();
+        let sb = target.pointer.clone()?;
+        target.users += 1;
+        drop(target);
+        // SAFETY: By the invariant of `Target`: this is one who uses it.
+        let result = f(unsafe { sb.0.as_ref() });
+        let mut target = self.target.lock();
+        target.users -= 1;
+        if target.users == 0 {
+            self.unused.notify_all();
+        }
+        Some(result)
     }
 }
 
@@ -326,17 +367,6 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
             let old = ptr::replace(&mut (*self.as_ptr()).s_subtype, subtype.into_raw());
             bindings::kfree(old.cast());
         }
-    }
-
-    /// Leaves it to the file system to apply the caller's umask to what is made; returns whether who
-    /// mounts it wants it not to be applied at all.
-    pub(crate) fn keep_umask(&mut self) -> bool {
-        let posix_acl = bindings::SB_POSIXACL as c_ulong;
-        // SAFETY: The superblock is ours while it is filled.
-        let flags = unsafe { &mut (*self.as_ptr()).s_flags };
-        let unmasked = *flags & posix_acl != 0;
-        *flags |= posix_acl;
-        unmasked
     }
 
     /// Gives the superblock a backing device of its own, which lets the file system have at most one

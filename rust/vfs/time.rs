@@ -7,7 +7,7 @@
 use crate::bindings;
 use kernel::{
     prelude::*,
-    sync::atomic::{Atomic, Relaxed},
+    sync::atomic::{Atomic, Full, Relaxed},
 };
 
 /// Until when something holds; at first it does not. Others may read it while it is set.
@@ -16,6 +16,42 @@ pub(crate) struct Expiry(Atomic<u64>);
 
 // SAFETY: All zeroes is an `Expiry` that is past.
 unsafe impl Zeroable for Expiry {}
+
+/// A number that only ever grows, and tells the states of something apart; 0 at first. Others may
+/// read it while it changes.
+#[repr(transparent)]
+pub(crate) struct Version(Atomic<u64>);
+
+// SAFETY: All zeroes is a `Version` of 0.
+unsafe impl Zeroable for Version {}
+
+impl Version {
+    /// The first but one.
+    pub(crate) fn first() -> Self {
+        Self(Atomic::new(1))
+    }
+
+    /// The version now.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Makes it that one.
+    pub(crate) fn set(&self, version: u64) {
+        self.0.store(version, Relaxed);
+    }
+
+    /// Begins the next. What was done before is seen by whoever sees it.
+    pub(crate) fn advance(&self) {
+        self.0.fetch_add(1, Full);
+    }
+
+    /// The version now, after all that this thread has done before is to be seen by others: either it
+    /// is the one that another thread has [begun](Self::advance), or that thread sees what was done.
+    pub(crate) fn get_after(&self) -> u64 {
+        self.0.fetch_add(0, Full)
+    }
+}
 
 /// A point in time, in ticks since boot; 0 is always past.
 #[derive(Clone, Copy)]

@@ -46,6 +46,36 @@ impl Io<'_> {
         to_result(unsafe { bindings::kiocb_modified(self.as_ptr()) })
     }
 
+    /// Writes past the page cache by [`direct_write`], and what that leaves by `buffered`, which moves
+    /// the position on as this does; that is then written back, too. What the page cache holds of
+    /// the range goes. Returns how many bytes were written. The contents must be locked exclusively.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing back, of `direct_write` and `buffered`.
+    ///
+    /// [`direct_write`]: super::address_space::AddressSpaceOperations::direct_write
+    pub(crate) fn write_direct(
+        &mut self,
+        iov: &mut IovIterSource<'_>,
+        buffered: impl FnOnce(&mut Self, &mut IovIterSource<'_>) -> Result<usize>,
+    ) -> Result<usize> {
+        // SAFETY: The structure is valid for the call and ours, and so is the iterator.
+        let direct = unsafe { bindings::generic_file_direct_write(self.as_ptr(), iov.as_raw()) };
+        if direct < 0 || iov.is_empty() {
+            return count(direct);
+        }
+        let buffered = match buffered(self, iov) {
+            // CAST: A count of bytes in memory.
+            Ok(written) => written as isize,
+            Err(err) => err.to_errno() as isize,
+        };
+        // SAFETY: As above; the position is behind what was written.
+        count(unsafe {
+            bindings::direct_write_fallback(self.as_ptr(), iov.as_raw(), direct, buffered)
+        })
+    }
+
     /// Brings the last `written` bytes before the position to what keeps them, where `O_SYNC` or
     /// the like asks for that; returns `written`. The contents must not be locked. Errors are those
     /// of fsync(2).

@@ -25,6 +25,9 @@ pub struct InitConfig {
     pub time_gran: u32,
     /// The most pages in a request, if [`init_flags::MAX_PAGES`] is among the flags.
     pub max_pages: u16,
+    /// Seconds after which a request counts as lost, if [`init_flags::REQUEST_TIMEOUT`] is among the
+    /// flags.
+    pub request_timeout: u16,
 }
 
 impl Default for InitConfig {
@@ -37,6 +40,7 @@ impl Default for InitConfig {
             max_write: 128 * 1024,
             time_gran: 1,
             max_pages: 0,
+            request_timeout: 0,
         }
     }
 }
@@ -107,6 +111,9 @@ pub fn answer_init(
     answer.time_gran = config.time_gran;
     if flags & init_flags::MAX_PAGES != 0 {
         answer.max_pages = config.max_pages;
+    }
+    if flags & init_flags::REQUEST_TIMEOUT != 0 {
+        answer.request_timeout = config.request_timeout;
     }
     // The upper half counts only with INIT_EXT, which is of use for nothing else.
     let flags = match flags >> 32 {

@@ -27,6 +27,7 @@ tests![
     waiting_is_a_number,
     limits_can_be_set,
     limits_that_cannot_be,
+    limits_as_they_are_written,
     limits_of_an_ordinary_user,
     any_write_aborts,
     reading_by_pieces,
@@ -148,6 +149,45 @@ fn limits_that_cannot_be(env: &Env) {
         open.write_all(before.as_bytes()).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), before);
     }
+}
+
+fn limits_as_they_are_written(env: &Env) {
+    let fs = Fs::new(env);
+    let file = fs.control(env).join("max_background");
+    // The number ends at a zero byte, and what is behind 66 bytes is not looked at.
+    let long = format!("{}12", "0".repeat(66));
+    let good: [(&[u8], &str); 7] = [
+        (b"+5", "5\n"),
+        (b"7\0junk", "7\n"),
+        (b"010", "8\n"),
+        (b"0X1f", "31\n"),
+        (long.as_bytes(), "0\n"),
+        (&long.as_bytes()[2..], "10\n"),
+        (b"3\n", "3\n"),
+    ];
+    for (text, value) in good {
+        fs::write(&file, text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        assert_eq!(fs::read_to_string(&file).unwrap(), value, "{text:?}");
+    }
+    let bad: [&[u8]; 9] = [
+        b"0b1", b"0o7", b"08", b"0x", b" 5", b"5 ", b"5\n\n", b"\0", b"++5",
+    ];
+    for text in bad {
+        let error = system::errno(fs::write(&file, text));
+        assert_eq!(error, libc::EINVAL, "{text:?}");
+    }
+    // One open file takes several, until it has been read from.
+    let mut open = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&file)
+        .unwrap();
+    for text in ["20", "21"] {
+        assert_eq!(open.write(text.as_bytes()).unwrap(), 2);
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{text}\n"));
+    }
+    assert_eq!(open.read(&mut [0; 1]).unwrap(), 1);
+    system::assert_errno(open.write(b"22"), Errno::EINVAL);
 }
 
 fn limits_of_an_ordinary_user(env: &Env) {

@@ -13,14 +13,17 @@ mod cred;
 mod daemon;
 mod device;
 mod dir;
+mod epoch;
 mod forget;
 mod harness;
 mod init;
 mod interrupt;
+mod limits;
 mod lookup;
-mod make;
 mod module;
 mod mount;
+mod notify_entry;
+mod notify_inode;
 mod open;
 mod pipe;
 mod programs;
@@ -29,7 +32,6 @@ mod read;
 mod readiness;
 mod recover;
 mod registered;
-mod rename;
 mod reply;
 mod splice;
 mod statfs;
@@ -37,7 +39,6 @@ mod successor;
 mod suspend;
 mod symlink;
 mod sync_init;
-mod unlink;
 
 /// The tests of one file. Those that take long have their limit, in seconds, after `=>`.
 macro_rules! tests {
@@ -85,11 +86,11 @@ pub fn all() -> Vec<Test> {
         open::tests(),
         read::tests(),
         symlink::tests(),
-        make::tests(),
-        unlink::tests(),
-        rename::tests(),
         statfs::tests(),
         forget::tests(),
+        notify_inode::tests(),
+        notify_entry::tests(),
+        epoch::tests(),
         queues::tests(),
         interrupt::tests(),
         abort::tests(),
@@ -98,6 +99,7 @@ pub fn all() -> Vec<Test> {
         successor::tests(),
         suspend::tests(),
         control::tests(),
+        limits::tests(),
         programs::tests(),
         module::tests(),
     ]

@@ -204,6 +204,8 @@ fn everything_is_there(kind: &Kind, module: ModuleName) {
         assert!(found.iter().any(ends), "{word}: {found:?}");
     }
     assert!(Path::new(kind.control_dir).exists());
+    let sysctls = Path::new("/proc/sys/fs").join(kind.fs_type);
+    assert!(sysctls.join("max_pages_limit").exists());
     let blockdev = lines_with("/proc/filesystems", &[&block]);
     assert!(blockdev.iter().all(|line| !line.starts_with("nodev")));
 }

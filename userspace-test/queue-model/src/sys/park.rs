@@ -45,3 +45,20 @@ pub(crate) fn park<R>(sleep: Sleep, mut ready: impl FnMut() -> Option<R>) -> Opt
         task.sleep(sleep);
     }
 }
+
+/// Like [`park`], for who holds the lock under which it would be woken, and has seen that there is
+/// nothing yet.
+pub(crate) fn park_from<L, R>(
+    sleep: Sleep,
+    held: L,
+    ready: impl FnMut() -> Option<R>,
+) -> Option<R> {
+    let task = Task::current();
+    task.set_out_to_sleep();
+    drop(held);
+    task.assert_may_sleep();
+    if !task.signal_pending(sleep) {
+        task.sleep(sleep);
+    }
+    park(sleep, ready)
+}

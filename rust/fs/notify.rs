@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the daemon says without being asked: most often that something is not as it was.
+//!
+//! A thread of a daemon that says so may be the one that a caller waits for, who holds the lock of a
+//! directory meanwhile. INVAL_ENTRY takes no lock that could be held so: what it finds in the cache
+//! it drops, and what is being looked up at that moment expires as soon as it arrives (see
+//! [`Sighting`](super::lookup::Sighting)). DELETE cannot do without the lock, and waits for it until
+//! the daemon is killed.
+
+use super::{inode, superblock::Fuse, INode, SuperBlock};
+use crate::{
+    abi::{
+        notify_inval_entry_flags::EXPIRE_ONLY, NotifyCode, NotifyDeleteOut, NotifyInvalEntryOut,
+        NotifyInvalInodeOut, NotifyPruneOut,
+    },
+    message::Notified,
+    vfs::{inode::FileType, iov::Source, super_block::Handle},
+};
+use kernel::{prelude::*, sync::Arc};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Takes the notifications of a connection.
+pub(super) struct Listener {
+    superblock: Arc<Handle<Fuse>>,
+}
+
+impl Listener {
+    /// For a superblock, until it is unmounted. `ENOMEM`.
+    pub(super) fn new(sb: &SuperBlock) -> Result<Arc<Self>> {
+        let superblock = sb.handle();
+        Ok(Arc::new(Self { superblock }, GFP_KERNEL)?)
+    }
+
+    /// Calls `f` with the inode of a node. `ENOENT` when the kernel does not know it.
+    fn with_inode(&self, nodeid: u64, f: impl FnOnce(&INode) -> Result) -> Result {
+        let called = self.superblock.with(|sb| {
+            let inode = sb.find_inode(nodeid, nodeid).ok_or(ENOENT)?;
+            f(&inode)
+        });
+        called.unwrap_or(Err(ENOENT))
+    }
+
+    /// The name of `len` bytes that is all that is left of `from`, with a zero byte after it.
+    ///
+    /// # Errors
+    ///
+    /// `ENAMETOOLONG`, `EINVAL` when there is more or less left, `EFAULT`, `ENOMEM`.
+    fn name(&self, from: &mut Source<'_, '_>, len: u32) -> Result<KVVec<u8>> {
+        let most = self.superblock.with(|sb| sb.data().features().name_max);
+        let len = len as usize;
+        if len > most.ok_or(ENOENT)? {
+            return Err(ENAMETOOLONG);
+        }
+        if from.len() != len + 1 {
+            return Err(EINVAL);
+        }
+        let mut name = KVVec::with_capacity(len + 1, GFP_KERNEL)?;
+        from.append_to(&mut name)?;
+        name.truncate(len);
+        Ok(name)
+    }
+
+    fn inval_inode(&self, from: &mut Source<'_, '_>) -> Result {
+        let arg: NotifyInvalInodeOut = only(from)?;
+        self.with_inode(arg.ino, |inode| {
+            inode::attributes_changed(inode);
+            if let Ok(first) = u64::try_from(arg.off) {
+                let end = match u64::try_from(arg.len) {
+                    Ok(len @ 1..) => first.saturating_add(len),
+                    _ => u64::MAX,
+                };
+                // What is in use stays; nothing more can be done.
+                let _ = inode.invalidate_page_cache_range(first, end);
+            }
+            Ok(())
+        })
+    }
+
+    fn inval_entry(&self, from: &mut Source<'_, '_>) -> Result {
+        let arg: NotifyInvalEntryOut = first(from)?;
+        let name = self.name(from, arg.namelen)?;
+        self.with_inode(arg.parent, |dir| {
+            if dir.file_type() != FileType::Directory {
+                return Err(ENOTDIR);
+            }
+            // Before the look into the cache, which may miss what arrives just now.
+            dir.data().sightings_ended.advance();
+            let parent = dir.find_alias().ok_or(ENOENT)?;
+            let entry = parent.find_child(&name).ok_or(ENOENT)?;
+            inode::directory_changed(dir);
+            if arg.flags & EXPIRE_ONLY == 0 {
+                entry.invalidate();
+            }
+            entry.data().expire();
+            Ok(())
+        })
+    }
+
+    fn delete(&self, from: &mut Source<'_, '_>) -> Result {
+        let arg: NotifyDeleteOut = first(from)?;
+        let name = self.name(from, arg.namelen)?;
+        self.with_inode(arg.parent, |dir| {
+            if dir.file_type() != FileType::Directory {
+                return Err(ENOTDIR);
+            }
+            let locked = dir.lock_parent_contents()?;
+            let parent = dir.find_alias().ok_or(ENOENT)?;
+            let entry = parent.find_child(&name).ok_or(ENOENT)?;
+            inode::directory_changed(dir);
+            entry.invalidate();
+            entry.data().expire();
+            if arg.child == 0 || entry.inode().is_none() {
+                return Ok(());
+            }
+            entry.was_removed(&locked, |inode| inode.data().nodeid() == arg.child)
+        })
+    }
+
+    fn inc_epoch(&self) -> Result {
+        self.superblock.with(|sb| sb.data().epoch.advance());
+        Ok(())
+    }
+
+    fn prune(&self, from: &mut Source<'_, '_>) -> Result {
+        const BATCH: usize = 64;
+
+        let arg: NotifyPruneOut = first(from)?;
+        let mut left = arg.count as usize;
+        if from.len() != left * size_of::<u64>() {
+            return Err(EINVAL);
+        }
+        while left > 0 {
+            let mut nodeids = [0u64; BATCH];
+            let nodeids = &mut nodeids[..left.min(BATCH)];
+            from.copy(nodeids.as_mut_bytes())?;
+            left -= nodeids.len();
+            for &nodeid in nodeids.iter() {
+                // What the kernel does not know, it need not forget.
+                let _ = self.with_inode(nodeid, |inode| {
+                    inode.prune_aliases();
+                    Ok(())
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Notified for Listener {
+    fn notify(&self, code: NotifyCode, from: &mut Source<'_, '_>) -> Result {
+        match code {
+            NotifyCode::InvalInode => self.inval_inode(from),
+            NotifyCode::InvalEntry => self.inval_entry(from),
+            NotifyCode::Delete => self.delete(from),
+            NotifyCode::IncEpoch => self.inc_epoch(),
+            NotifyCode::Prune => self.prune(from),
+            _ => Err(EINVAL),
+        }
+    }
+}
+
+/// The structure that a notification begins with. `EINVAL` when it is cut off; `EFAULT`.
+fn first<T: FromBytes + IntoBytes>(from: &mut Source<'_, '_>) -> Result<T> {
+    if from.len() < size_of::<T>() {
+        return Err(EINVAL);
+    }
+    let mut value = T::new_zeroed();
+    from.copy(value.as_mut_bytes())?;
+    Ok(value)
+}
+
+/// The structure that is all of a notification. `EINVAL` when there is more or less; `EFAULT`.
+fn only<T: FromBytes + IntoBytes>(from: &mut Source<'_, '_>) -> Result<T> {
+    if from.len() != size_of::<T>() {
+        return Err(EINVAL);
+    }
+    first(from)
+}
