@@ -7,7 +7,7 @@
 //! allocates nothing and takes a few stores, a slot is found in O(1) by its index, and none of it
 //! needs a raw pointer.
 
-use crate::sys::{self, Result, Vec, VecExt};
+use crate::sys::{self, Box, Result, Vec, VecExt};
 use core::ops::{Deref, DerefMut};
 
 /// The index of a slot.
@@ -47,14 +47,17 @@ pub(super) trait Linked<const KIND: usize> {
 
 /// Slots that grow in number, in chunks.
 pub(super) struct Slots<T> {
-    chunks: Vec<Vec<T>>,
+    chunks: Vec<Chunk<T>>,
 }
+
+type Chunk<T> = Box<[T; CHUNK]>;
 
 impl<T> Slots<T> {
     /// The slot of that index, where there is one: the index may come from user space.
     pub(super) fn get(&mut self, index: Index) -> Option<&mut T> {
         let index = index as usize;
-        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
+        let chunk = self.chunks.get_mut(index / CHUNK)?;
+        Some(&mut chunk[index % CHUNK])
     }
 
     /// The slot of an index that this table gave out.
@@ -88,9 +91,9 @@ impl<T> DerefMut for Table<T> {
 
 /// Memory for a table to grow into, got before the table's lock is taken.
 pub(super) struct Growth<T> {
-    chunk: Vec<T>,
+    chunk: Option<Chunk<T>>,
     /// A wider directory of chunks; without room where none is needed.
-    directory: Vec<Vec<T>>,
+    directory: Vec<Chunk<T>>,
 }
 
 /// What a table needs to know of itself to be grown without its lock.
@@ -156,10 +159,11 @@ impl<T: Linked<0>> Table<T> {
         }
         if chunks.len() < chunks.capacity() {
             let first = chunks.len() * CHUNK;
-            let count = chunk.len();
-            chunks.put(core::mem::replace(&mut chunk, Vec::new()));
-            for index in (first..first + count).rev() {
-                self.free.push_front(&mut self.slots, index as Index);
+            if let Some(chunk) = chunk.take() {
+                chunks.put(chunk);
+                for index in (first..first + CHUNK).rev() {
+                    self.free.push_front(&mut self.slots, index as Index);
+                }
             }
         }
         Growth { chunk, directory }
@@ -173,16 +177,16 @@ impl<T> Growth<T> {
         if (size.chunks + 1) * CHUNK >= MAX_SLOTS {
             return Err(sys::errno::ENOMEM);
         }
-        let mut chunk = Vec::allocate(CHUNK, must)?;
-        for _ in 0..CHUNK {
-            chunk.put(new());
-        }
+        let chunk = sys::boxed_array(new, must)?;
         let directory = if size.chunks == size.directory {
             Vec::allocate((size.chunks * 2).max(4), must)?
         } else {
             Vec::new()
         };
-        Ok(Growth { chunk, directory })
+        Ok(Growth {
+            chunk: Some(chunk),
+            directory,
+        })
     }
 }
 

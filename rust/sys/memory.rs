@@ -39,6 +39,20 @@ impl<T> VecExt<T> for Vec<T> {
     }
 }
 
+/// An array on the heap, of values made one by one; may sleep. With `must`, it waits for memory
+/// rather than fail.
+pub(crate) fn boxed_array<T, const N: usize>(
+    new: impl Fn() -> T,
+    must: bool,
+) -> Result<Box<[T; N]>> {
+    let array = || KBox::init(pin_init::init_array_from_fn(|_| new()), GFP_KERNEL);
+    if must {
+        Ok(insist(|| array().map_err(|_| AllocError)))
+    } else {
+        array()
+    }
+}
+
 /// Allocates until it succeeds, for what must not get lost; sleeps.
 ///
 /// `__GFP_NOFAIL` is not to be had in Rust. What is allocated so is a few pages at most, which the

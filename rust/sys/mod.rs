@@ -15,7 +15,7 @@ mod park;
 pub(crate) use bell::{Bell, Listener};
 pub(crate) use kernel::error::{Error, Result};
 pub(crate) use lock::{Guard, Lock};
-pub(crate) use memory::{insist, total as total_memory, Box, Vec, VecExt};
+pub(crate) use memory::{boxed_array, insist, total as total_memory, Box, Vec, VecExt};
 pub(crate) use park::{park, park_from, Sleep, Thread};
 
 /// The errors that the queues give, by their names in `errno.h`.

@@ -67,3 +67,15 @@ impl<T> VecExt<T> for Vec<T> {
         self.drain(..)
     }
 }
+
+/// An array on the heap, of values made one by one. With `must`, it waits for memory rather than
+/// fail.
+pub(crate) fn boxed_array<T, const N: usize>(
+    new: impl Fn() -> T,
+    must: bool,
+) -> Result<Box<[T; N]>> {
+    match take() {
+        Err(error) if !must => Err(error),
+        _ => Ok(Box::new(std::array::from_fn(|_| new()))),
+    }
+}
