@@ -5,6 +5,7 @@
  */
 #include <linux/backing-dev.h>
 #include <linux/exportfs.h>
+#include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>

@@ -8,6 +8,7 @@
  */
 #include <linux/backing-dev.h>
 #include <linux/cred.h>
+#include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/highmem.h>
@@ -29,6 +30,10 @@ const int RUST_FUSE_CONST_IOCB_NOWAIT = IOCB_NOWAIT;
 const int RUST_FUSE_CONST_IOCB_DIRECT = IOCB_DIRECT;
 const int RUST_FUSE_CONST_IOCB_SYNC = IOCB_SYNC;
 const int RUST_FUSE_CONST_IOCB_APPEND = IOCB_APPEND;
+const unsigned int RUST_FUSE_CONST_FL_FLOCK = FL_FLOCK;
+const unsigned int RUST_FUSE_CONST_FL_SLEEP = FL_SLEEP;
+const unsigned int RUST_FUSE_CONST_FL_OFDLCK = FL_OFDLCK;
+const int RUST_FUSE_CONST_FILE_LOCK_DEFERRED = FILE_LOCK_DEFERRED;
 const unsigned int RUST_FUSE_CONST_PAGE_SHIFT = PAGE_SHIFT;
 const loff_t RUST_FUSE_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 
@@ -453,4 +458,57 @@ void rust_fuse_folio_clear_uptodate(struct folio *folio)
 void rust_fuse_folio_clear_mappedtodisk(struct folio *folio)
 {
 	folio_clear_mappedtodisk(folio);
+}
+
+/* Locks. */
+
+unsigned int rust_fuse_lock_type(const struct file_lock *lock)
+{
+	return lock->c.flc_type;
+}
+
+unsigned int rust_fuse_lock_flags(const struct file_lock *lock)
+{
+	return lock->c.flc_flags;
+}
+
+fl_owner_t rust_fuse_lock_owner(const struct file_lock *lock)
+{
+	return lock->c.flc_owner;
+}
+
+loff_t rust_fuse_lock_start(const struct file_lock *lock)
+{
+	return lock->fl_start;
+}
+
+loff_t rust_fuse_lock_end(const struct file_lock *lock)
+{
+	return lock->fl_end;
+}
+
+bool rust_fuse_lock_wants_grant(const struct file_lock *lock)
+{
+	return lock->fl_lmops && lock->fl_lmops->lm_grant;
+}
+
+void rust_fuse_lock_set_type(struct file_lock *lock, unsigned int type)
+{
+	lock->c.flc_type = type;
+}
+
+void rust_fuse_lock_set_pid(struct file_lock *lock, pid_t pid)
+{
+	lock->c.flc_pid = pid;
+}
+
+void rust_fuse_lock_set_range(struct file_lock *lock, loff_t start, loff_t end)
+{
+	lock->fl_start = start;
+	lock->fl_end = end;
+}
+
+int rust_fuse_locks_lock_file_wait(struct file *file, struct file_lock *lock)
+{
+	return locks_lock_file_wait(file, lock);
 }

@@ -22,10 +22,12 @@ use zerocopy::IntoBytes;
 
 /// What is offered: all that works.
 const OFFERED: u64 = init_flags::ASYNC_READ
+    | init_flags::POSIX_LOCKS
     | init_flags::ATOMIC_O_TRUNC
     | init_flags::BIG_WRITES
     | init_flags::SPLICE_WRITE
     | init_flags::SPLICE_READ
+    | init_flags::FLOCK_LOCKS
     | init_flags::AUTO_INVAL_DATA
     | init_flags::NO_OPEN_SUPPORT
     | init_flags::PARALLEL_DIROPS
@@ -50,6 +52,10 @@ const MIN_MAX_WRITE: u32 = 4096;
 pub(crate) struct Features {
     /// READs for readahead go out at once, many at a time.
     pub(super) async_read: bool,
+    /// The daemon keeps the locks of fcntl(2).
+    pub(super) posix_locks: bool,
+    /// The daemon keeps the locks of flock(2).
+    pub(super) flock_locks: bool,
     /// OPEN truncates.
     pub(super) atomic_o_trunc: bool,
     /// A WRITE may carry more than a page.
@@ -68,6 +74,8 @@ impl Features {
     /// Before INIT was answered.
     pub(super) const BEFORE_INIT: Self = Self {
         async_read: false,
+        posix_locks: false,
+        flock_locks: false,
         atomic_o_trunc: false,
         big_writes: false,
         auto_inval_data: false,
@@ -89,6 +97,12 @@ impl Features {
         };
         Self {
             async_read: has(init_flags::ASYNC_READ),
+            posix_locks: has(init_flags::POSIX_LOCKS),
+            flock_locks: has(if reply.minor < 17 {
+                init_flags::POSIX_LOCKS
+            } else {
+                init_flags::FLOCK_LOCKS
+            }),
             atomic_o_trunc: has(init_flags::ATOMIC_O_TRUNC),
             big_writes: has(init_flags::BIG_WRITES),
             auto_inval_data: has(init_flags::AUTO_INVAL_DATA),

@@ -12,6 +12,7 @@
 //! - [`permission`]: who may do what
 //! - [`notify`]: what the daemon says unasked: that something is not as it was
 //! - [`open`]: opening and closing files and directories
+//! - [`locks`]: locks on files
 //! - [`dir`]: reading directories
 //! - [`read`], [`mod@write`]: reading and writing files through the page cache
 //! - [`direct`]: reading and writing them past it
@@ -29,6 +30,7 @@ mod direct;
 mod init;
 mod inode;
 mod io_mode;
+mod locks;
 mod lookup;
 mod mount;
 mod notify;

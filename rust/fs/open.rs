@@ -3,18 +3,19 @@
 //! Opening and closing files and directories.
 
 use super::{
-    attr, direct, inode,
+    attr, direct, inode, locks,
     mount::{Mount, Token},
     read,
     superblock::Fuse,
     write, INode, OwnedINode,
 };
 use crate::{
-    abi::{open_flags, FlushIn, OpenIn, OpenOut, ReleaseIn},
+    abi::{open_flags, release_flags, FlushIn, OpenIn, OpenOut, ReleaseIn},
     message::{op, Caller, Completion, Operation, Reply, Request},
     vfs::{
         file::{is_being_killed, FileOperations, Io, LockOwner, NewFile, Seek},
-        inode_ops::SIZE_STAT,
+        inode_ops::{MODIFY_STATS, SIZE_STAT},
+        lock::{FileLock, Outcome},
     },
 };
 use kernel::{
@@ -23,7 +24,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc, ArcBorrow, UniqueArc,
+        Arc, ArcBorrow, SetOnce, UniqueArc,
     },
 };
 
@@ -41,6 +42,10 @@ pub(super) struct OpenFile {
     opened: bool,
     /// Whether it counts as one that uses the page cache.
     cached: Atomic<bool>,
+    /// How often it was flushed.
+    flushes: Atomic<u32>,
+    /// The number of who has locks of flock(2) on it, if they may be the daemon's.
+    flock_owner: SetOnce<u64>,
     /// Told of the end of RELEASE.
     keep: Arc<Keep>,
 }
@@ -87,6 +92,8 @@ impl OpenFile {
                 kind,
                 opened: false,
                 cached: Atomic::new(false),
+                flushes: Atomic::new(0),
+                flock_owner: SetOnce::new(),
                 keep,
             },
             GFP_KERNEL,
@@ -132,6 +139,17 @@ impl OpenFile {
         self.flags.load(Relaxed)
     }
 
+    /// How often it was flushed.
+    pub(super) fn flushes(&self) -> Flushes {
+        Flushes(self.flushes.load(Relaxed))
+    }
+
+    /// RELEASE is to give up all locks of flock(2) that are that owner's.
+    pub(super) fn flocked(&self, owner: u64) {
+        // It is the same each time: the open file.
+        self.flock_owner.populate(owner);
+    }
+
     /// The file is being closed, with these flags.
     pub(super) fn closing(&self, flags: u32) {
         self.flags.store(flags, Relaxed);
@@ -145,20 +163,21 @@ impl OpenFile {
     }
 
     fn release<O: Operation<In = ReleaseIn>>(&self) {
-        let arguments = ReleaseIn {
+        let mut arguments = ReleaseIn {
             fh: self.handle,
             flags: self.flags(),
             ..Default::default()
         };
+        if let Some(owner) = self.flock_owner.copy() {
+            arguments.release_flags = release_flags::FLOCK_UNLOCK;
+            arguments.lock_owner = owner;
+        }
         let inode = self.inode();
         let connection = &Mount::of(inode).connection;
         let nodeid = inode.data().nodeid();
-        // The arguments fit inside the request, so this takes no memory.
-        let request = Request::<O>::by(connection, Caller::NOBODY, nodeid, &arguments);
-        if let Ok(request) = request {
-            // After an abort there is nobody to tell.
-            let _ = connection.submit(request.force().then(self.keep.clone()));
-        }
+        let request = Request::<O>::insist(connection, Caller::NOBODY, nodeid, &arguments);
+        // After an abort there is nobody to tell.
+        let _ = connection.submit(request.force().then(self.keep.clone()));
     }
 }
 
@@ -174,6 +193,18 @@ impl Drop for OpenFile {
         }
     }
 }
+
+/// Keeps the file while a request on it is with the daemon: RELEASE must not overtake it.
+impl Completion for OpenFile {
+    /// The request has ended, and its caller was killed: what it changed is known to nobody.
+    fn ended(&self, _reply: &mut Reply, _outcome: Result) {
+        self.inode().data().invalidate(MODIFY_STATS | SIZE_STAT);
+    }
+}
+
+/// A count of FLUSHes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flushes(u32);
 
 /// Flags that say what open(2) is to do, and are forgotten afterwards.
 const OPEN_ONLY: u32 = flags::O_CREAT | flags::O_EXCL | flags::O_NOCTTY | flags::O_TRUNC;
@@ -241,6 +272,7 @@ impl FileOperations for RegularFile {
         if file.has(open_flags::NOFLUSH) || mount.lacks.flush.get() {
             return Ok(());
         }
+        file.flushes.add(1, Relaxed);
         let arguments = FlushIn {
             fh: file.handle(),
             lock_owner: mount.owner_id(owner),
@@ -263,6 +295,22 @@ impl FileOperations for RegularFile {
             }
             reply => reply.map(|_| ()),
         }
+    }
+
+    fn test_lock(inode: &INode, file: ArcBorrow<'_, OpenFile>, lock: &mut FileLock<'_>) -> Result {
+        locks::test(inode, file.into(), lock)
+    }
+
+    fn lock(
+        inode: &INode,
+        file: ArcBorrow<'_, OpenFile>,
+        lock: &mut FileLock<'_>,
+    ) -> Result<Outcome> {
+        locks::set(inode, file.into(), lock)
+    }
+
+    fn flock(inode: &INode, file: ArcBorrow<'_, OpenFile>, lock: &mut FileLock<'_>) -> Result {
+        locks::flock(inode, file.into(), lock)
     }
 
     fn read_iter(

@@ -9,14 +9,8 @@
 use super::{inode, mount::Mount, open::OpenFile, INode};
 use crate::{
     abi::WriteIn,
-    message::{op, Completion, Payload, Reply, Request},
-    vfs::{
-        file::Io,
-        folio::FolioPart,
-        inode_ops::{MODIFY_STATS, SIZE_STAT},
-        super_block::PAGE_SIZE,
-        write::Room,
-    },
+    message::{op, Payload, Request},
+    vfs::{file::Io, folio::FolioPart, super_block::PAGE_SIZE, write::Room},
 };
 use kernel::{
     iov::IovIterSource,
@@ -142,13 +136,6 @@ pub(super) fn send(
     }
     // CAST: `u32` to `usize` on a 64-bit machine.
     Ok(written as usize)
-}
-
-impl Completion for OpenFile {
-    /// A WRITE has ended whose caller was killed: what it changed is known to nobody.
-    fn ended(&self, _reply: &mut Reply, _outcome: Result) {
-        self.inode().data().invalidate(MODIFY_STATS | SIZE_STAT);
-    }
 }
 
 impl Mount {

@@ -14,6 +14,7 @@ use crate::{
     },
 };
 use kernel::{
+    current,
     pid_namespace::PidNamespace,
     prelude::*,
     sync::{aref::ARef, Arc, SetOnce},
@@ -110,6 +111,11 @@ impl Connection {
         &self.users
     }
 
+    /// The daemon's pid namespace.
+    pub(crate) fn pids(&self) -> &PidNamespace {
+        &self.pids
+    }
+
     /// The queues.
     pub(crate) fn queue(&self) -> &Queue<Message> {
         &self.queue
@@ -157,6 +163,12 @@ impl Connection {
     /// The same, with the overflow numbers where there are none.
     pub(crate) fn caller_or_overflow(&self) -> Caller {
         Caller::current_or_overflow(&self.users, &self.pids)
+    }
+
+    /// The current process, by its number in the daemon's pid namespace, 0 when it has none there.
+    pub(crate) fn process(&self) -> u32 {
+        // CAST: Process ids are not negative.
+        current!().tgid_nr_ns(Some(&self.pids)) as u32
     }
 
     /// Sends a request and waits for the reply; see [`Queue::call`] for the errors.

@@ -31,8 +31,8 @@ pub(crate) use request::{Replied, Request};
 /// The operations, one type each.
 pub(crate) mod op {
     pub(crate) use super::operation::{
-        Access, Destroy, Flush, Getattr, Init, Lookup, Open, Opendir, Read, Readdir, Readlink,
-        Release, Releasedir, Statfs, Write,
+        Access, Destroy, Flush, Getattr, Getlk, Init, Lookup, Open, Opendir, Read, Readdir,
+        Readlink, Release, Releasedir, Setlk, Setlkw, Statfs, Write,
     };
 }
 

@@ -143,6 +143,12 @@ operations! {
     Flush: abi::FlushIn => ()
     /// An open file is no longer used.
     Release: abi::ReleaseIn => ()
+    /// Asks which lock is in the way of one.
+    Getlk: abi::LkIn => abi::LkOut
+    /// Takes or gives up a lock.
+    Setlk: abi::LkIn => ()
+    /// The same, after others have given up theirs.
+    Setlkw: abi::LkIn => ()
     /// Opens a directory.
     Opendir: abi::OpenIn => abi::OpenOut {
         GRANTS: Grants = Grants::Directory;

@@ -3,8 +3,9 @@
 //! Making a request of an operation.
 
 use super::{operation::Operation, Caller, Completion, Connection, Data, Message, Payload, Reply};
+use crate::sys;
 use core::marker::PhantomData;
-use kernel::{prelude::*, sync::Arc};
+use kernel::{alloc::AllocError, prelude::*, sync::Arc};
 use zerocopy::IntoBytes;
 
 /// A request for the operation `O`, not sent yet.
@@ -40,6 +41,17 @@ impl<O: Operation> Request<O> {
             force: false,
             operation: PhantomData,
         })
+    }
+
+    /// The same, but waits for memory rather than fail. The arguments must fit inside a request, as
+    /// all do that are not names or data.
+    pub(crate) fn insist(
+        connection: &Connection,
+        caller: Caller,
+        nodeid: u64,
+        arguments: &O::In,
+    ) -> Self {
+        sys::insist(|| Self::by(connection, caller, nodeid, arguments).map_err(|_| AllocError))
     }
 
     /// Adds a name to the arguments. ENOMEM. `name` holds no zero byte.

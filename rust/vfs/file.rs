@@ -9,6 +9,7 @@ use crate::{
     vfs::{
         filesystem::FileSystem,
         inode::{FileType, INode},
+        lock::{self, FileLock, Outcome},
     },
 };
 use core::{marker::PhantomData, ops::Deref, ptr};
@@ -89,6 +90,33 @@ pub(crate) trait FileOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Tests whether others have a lock on the file that is in the way of `lock`, and says so there.
+    fn test_lock(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _lock: &mut FileLock<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Takes or gives up a lock on a range of the file. Without this, the VFS does.
+    fn lock(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _lock: &mut FileLock<'_>,
+    ) -> Result<Outcome> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Takes or gives up a lock of flock(2). Without this, the VFS does.
+    fn flock(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _lock: &mut FileLock<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Hands the entries of a directory from `entries.position()` on to `entries`. The directory is
     /// locked for reading.
     fn iterate(
@@ -131,9 +159,9 @@ pub(crate) fn is_being_killed() -> bool {
     unsafe { (*current!().as_ptr()).flags & bindings::PF_SIGNALED != 0 }
 }
 
-/// Who holds locks on a file: all that share a table of descriptors.
+/// Who holds locks on a file: all that share a table of descriptors, or an open file.
 #[derive(Clone, Copy)]
-pub(crate) struct LockOwner(usize);
+pub(crate) struct LockOwner(pub(super) usize);
 
 impl LockOwner {
     /// The running task's.
@@ -299,7 +327,7 @@ pub(super) fn table<F: FileOperations>() -> &'static bindings::file_operations {
 }
 
 /// What the C side calls.
-struct Callbacks<F: FileOperations>(PhantomData<F>);
+pub(super) struct Callbacks<F: FileOperations>(PhantomData<F>);
 
 impl<F: FileOperations> Callbacks<F> {
     const OPERATIONS: bindings::file_operations = bindings::file_operations {
@@ -355,6 +383,21 @@ impl<F: FileOperations> Callbacks<F> {
         } else {
             None
         },
+        lock: if F::HAS_LOCK {
+            Some(lock::lock::<F>)
+        } else {
+            None
+        },
+        flock: if F::HAS_FLOCK {
+            Some(lock::flock::<F>)
+        } else {
+            None
+        },
+        setlease: if F::HAS_ITERATE {
+            None
+        } else {
+            Some(bindings::generic_setlease)
+        },
         ..pin_init::zeroed()
     };
 
@@ -363,7 +406,9 @@ impl<F: FileOperations> Callbacks<F> {
     /// # Safety
     ///
     /// `file` must be a file that `open` of this table opened, for all of `'a`.
-    unsafe fn parts<'a>(file: *mut bindings::file) -> (&'a INode<F::FileSystem>, Borrowed<'a, F>) {
+    pub(super) unsafe fn parts<'a>(
+        file: *mut bindings::file,
+    ) -> (&'a INode<F::FileSystem>, Borrowed<'a, F>) {
         // SAFETY: By the function's contract.
         unsafe {
             (

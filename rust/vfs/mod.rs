@@ -21,6 +21,7 @@ pub(crate) mod inode;
 pub(crate) mod inode_cache;
 pub(crate) mod inode_ops;
 pub(crate) mod iov;
+pub(crate) mod lock;
 pub(crate) mod module_param;
 pub(crate) mod ns;
 pub(crate) mod number;

@@ -10,7 +10,7 @@ use kernel::{
     fs::File,
     pid_namespace::PidNamespace,
     prelude::*,
-    sync::aref::AlwaysRefCounted,
+    sync::{aref::AlwaysRefCounted, rcu},
     task::{Kuid, Task},
     types::Opaque,
 };
@@ -191,6 +191,18 @@ impl Capability {
     pub(crate) fn held(self) -> bool {
         // SAFETY: No requirements; may write an audit record.
         unsafe { bindings::capable(self.0 as c_int) }
+    }
+}
+
+/// The number in the initial pid namespace of the process that has the number `pid` in `pids`; 0 when
+/// there is none.
+pub(crate) fn global_pid(pid: u32, pids: &PidNamespace) -> i32 {
+    let _rcu = rcu::read_lock();
+    // SAFETY: The namespaces are valid, and RCU keeps what is found. CAST: What is no number of a
+    // process is not found.
+    unsafe {
+        let pid = bindings::find_pid_ns(pid as c_int, pids.as_ptr());
+        bindings::pid_nr_ns(pid, &raw mut bindings::init_pid_ns)
     }
 }
 
