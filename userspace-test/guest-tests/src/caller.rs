@@ -10,6 +10,9 @@ use nix::{
     unistd::{fork, ForkResult, Pid},
 };
 use std::{
+    fs::File,
+    mem::ManuallyDrop,
+    os::fd::{AsRawFd, FromRawFd},
     process::exit,
     sync::mpsc::{channel, Receiver, RecvTimeoutError},
     thread,
@@ -31,6 +34,21 @@ pub fn call<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> C
         let _ = sender.send(action());
     });
     Caller(receiver)
+}
+
+/// Starts a thread that does something with an open file, which stays open until it is done: it has
+/// no descriptor of its own, as closing that would be a request.
+#[allow(unsafe_code)]
+pub fn call_on<T: Send + 'static>(
+    file: &File,
+    action: impl FnOnce(&File) -> T + Send + 'static,
+) -> Caller<T> {
+    let fd = file.as_raw_fd();
+    call(move || {
+        // SAFETY: The test keeps the file open, and this does not close it.
+        let file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
+        action(&file)
+    })
 }
 
 impl<T> Caller<T> {
@@ -63,6 +81,19 @@ pub fn process(action: impl FnOnce() -> i32) -> Process {
         Ok(ForkResult::Child) => exit(action()),
         Ok(ForkResult::Parent { child }) => Process(child),
         Err(error) => panic!("cannot fork: {error}"),
+    }
+}
+
+/// Starts a process that shares this one's table of descriptors, as [`process`] does.
+#[allow(unsafe_code)]
+pub fn process_with_our_files(action: impl FnOnce() -> i32) -> Process {
+    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: As for `process`: but for the descriptors, this is fork().
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        0 => exit(action()),
+        // CAST: It is a process ID.
+        child @ 1.. => Process(Pid::from_raw(child as i32)),
+        _ => panic!("cannot clone: {}", std::io::Error::last_os_error()),
     }
 }
 

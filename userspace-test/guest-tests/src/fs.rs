@@ -3,7 +3,11 @@
 //! A file system whose daemon is the test itself: it takes requests one at a time, looks at them,
 //! and answers what it likes.
 
-use crate::{caller::PATIENCE, env::Env, system};
+use crate::{
+    caller::{call, PATIENCE},
+    env::Env,
+    sys, system,
+};
 use rawfuse::{
     abi::{self, Opcode},
     answer_init, Buffer, Channel, Errno, InitConfig, Mount, MountOptions, Operation, Request,
@@ -95,6 +99,9 @@ pub struct Fs {
     pub dir: PathBuf,
 }
 
+/// The node ID of the file that [`Fs::open_file`] opens.
+pub const OPENED: u64 = 77;
+
 /// How to mount: a function that changes the usual options.
 pub type Change = fn(MountOptions) -> MountOptions;
 
@@ -120,6 +127,26 @@ impl Fs {
             ..Default::default()
         };
         Self::with(env, |options| options, &config)
+    }
+
+    /// Mounts a file system whose daemon is of that minor version, and takes `flags`.
+    #[track_caller]
+    pub fn with_minor(env: &Env, minor: u32, flags: u64) -> Self {
+        let (channel, mount, dir) = mount(env, &MountOptions::new(env.kind));
+        let init = next(&channel);
+        let out = abi::InitOut {
+            major: abi::KERNEL_VERSION,
+            minor,
+            max_write: 4096,
+            flags: flags as u32,
+            ..Default::default()
+        };
+        channel.reply(init.unique(), &out).expect("INIT answered");
+        Self {
+            channel,
+            mount: Some(mount),
+            dir,
+        }
     }
 
     /// Mounts a file system, and settles `INIT`.
@@ -194,6 +221,49 @@ impl Fs {
         self.channel
             .reply_error(req.unique(), error)
             .expect("the reply");
+    }
+
+    /// Opens the file `x`, node [`OPENED`], whose handle is `handle`. Its name holds for an hour.
+    #[track_caller]
+    pub fn open_file(&self, flags: i32, handle: u64) -> fs::File {
+        let path = self.path("x");
+        let opener = call(move || sys::open_with(&path, flags));
+        let mut request = self.next();
+        if request.opcode() == Opcode::Lookup {
+            let entry = abi::EntryOut {
+                nodeid: OPENED,
+                entry_valid: 3600,
+                attr_valid: 3600,
+                attr: abi::Attr {
+                    ino: OPENED,
+                    mode: libc::S_IFREG | 0o644,
+                    nlink: 1,
+                    ..Default::default()
+                },
+                ..Default::default()
+            };
+            self.reply(&request, &entry);
+            request = self.next();
+        }
+        assert_eq!(request.opcode(), Opcode::Open);
+        let out = abi::OpenOut {
+            fh: handle,
+            ..Default::default()
+        };
+        self.reply(&request, &out);
+        opener.result().expect("open")
+    }
+
+    /// Closes the last descriptor of a file, and answers `FLUSH` and `RELEASE`.
+    #[track_caller]
+    pub fn close_file(&self, file: fs::File) -> (abi::FlushIn, abi::ReleaseIn) {
+        let closer = call(move || drop(file));
+        let flush = self.expect(Opcode::Flush);
+        self.reply_bytes(&flush, &[]);
+        closer.result();
+        let release = self.expect(Opcode::Release);
+        self.reply_bytes(&release, &[]);
+        (flush.arg(), release.arg())
     }
 
     /// The directory of its connection in the control file system.

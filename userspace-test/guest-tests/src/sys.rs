@@ -157,6 +157,36 @@ pub fn lseek(fd: BorrowedFd<'_>, offset: i64, whence: i32) -> io::Result<usize> 
     check(unsafe { libc::lseek(fd.as_raw_fd(), offset, whence) } as libc::c_long)
 }
 
+/// A lock on `len` bytes from `start` on, 0 for all that follow, as `fcntl(2)` has it.
+pub fn file_lock(kind: i32, start: i64, len: i64) -> libc::flock {
+    libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: start,
+        l_len: len,
+        l_pid: 0,
+    }
+}
+
+/// `fcntl(2)` with a lock: `F_SETLK` and the like.
+pub fn fcntl_lock(file: &File, command: i32, lock: &mut libc::flock) -> io::Result<()> {
+    // SAFETY: The structure is what the kernel reads and writes.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), command, lock as *mut libc::flock) }.into())
+        .map(drop)
+}
+
+/// `fcntl(2)` with a number.
+pub fn fcntl(file: &File, command: i32, arg: i32) -> io::Result<usize> {
+    // SAFETY: The commands that tests use have no pointers.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), command, arg) }.into())
+}
+
+/// `flock(2)`.
+pub fn flock(file: &File, operation: i32) -> io::Result<()> {
+    // SAFETY: Has no pointers.
+    check(unsafe { libc::flock(file.as_raw_fd(), operation) }.into()).map(drop)
+}
+
 /// `ioctl(2)` with a pointer to `arg`.
 pub fn ioctl(fd: BorrowedFd<'_>, command: u32, arg: &mut u64) -> io::Result<usize> {
     // SAFETY: The commands that tests use read and write 8 bytes at most.

@@ -14,6 +14,7 @@ mod daemon;
 mod device;
 mod dir;
 mod epoch;
+mod flock;
 mod forget;
 mod harness;
 mod init;
@@ -26,6 +27,7 @@ mod notify_entry;
 mod notify_inode;
 mod open;
 mod pipe;
+mod posix_locks;
 mod programs;
 mod queues;
 mod read;
@@ -85,6 +87,8 @@ pub fn all() -> Vec<Test> {
         dir::tests(),
         open::tests(),
         read::tests(),
+        posix_locks::tests(),
+        flock::tests(),
         symlink::tests(),
         statfs::tests(),
         forget::tests(),
