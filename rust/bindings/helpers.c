@@ -22,6 +22,7 @@
 #include <linux/task_io_accounting_ops.h>
 #include <linux/uio.h>
 #include <linux/user_namespace.h>
+#include <linux/workqueue.h>
 
 /* Constants. */
 
@@ -339,6 +340,11 @@ struct address_space *rust_fuse_folio_mapping_of(struct folio *folio)
 bool rust_fuse_readahead_is_speculative(struct readahead_control *rac)
 {
 	return rac->ra->async_size >= readahead_count(rac);
+}
+
+void rust_fuse_init_delayed_work(struct delayed_work *work, work_func_t function)
+{
+	INIT_DELAYED_WORK(work, function);
 }
 
 /* Memory. */

@@ -6,6 +6,7 @@ use super::{
     mount::{Mount, Token},
     options::MIN_MAX_READ,
     superblock::Fuse,
+    timeout::Timeout,
     SuperBlock,
 };
 use crate::{
@@ -36,6 +37,7 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::NO_OPENDIR_SUPPORT
     | init_flags::HAS_EXPIRE_ONLY
     | init_flags::HAS_RESEND
+    | init_flags::REQUEST_TIMEOUT
     | init_flags::INIT_EXT;
 
 /// Pages in a request, unless agreed on otherwise.
@@ -206,6 +208,12 @@ fn settle(sb: &SuperBlock, reply: &InitOut) {
     if reply.minor >= 13 {
         limit_background(mount, reply);
     }
+    let asked_for = match reply.all_flags() & init_flags::REQUEST_TIMEOUT {
+        0 => 0,
+        _ if reply.minor < 6 => 0,
+        _ => reply.request_timeout,
+    };
+    Timeout::start(&mount.timeout, asked_for);
     let readahead = if reply.minor < 6 {
         mount.max_read()
     } else {

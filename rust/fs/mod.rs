@@ -17,6 +17,7 @@
 //! - [`read`], [`mod@write`]: reading and writing files through the page cache
 //! - [`direct`]: reading and writing them past it
 //! - [`io_mode`]: which of the two a file is open for
+//! - [`timeout`]: aborting the connection when a request takes too long
 //! - [`symlink`]: reading symbolic links
 //!
 //! The behaviour is that of Linux's own FUSE file system. This floor meets the device only in a
@@ -40,6 +41,7 @@ mod permission;
 mod read;
 mod superblock;
 mod symlink;
+mod timeout;
 mod write;
 
 pub(crate) use mount::Mount;

@@ -2,10 +2,10 @@
 
 //! What all operations need of the mount they are on.
 
-use super::{init::Features, options::Options, INode};
+use super::{init::Features, options::Options, timeout::Timeout, INode};
 use crate::{
     message::{limits, Connection},
-    vfs::{file::LockOwner, random::random, time::Version},
+    vfs::{file::LockOwner, periodic::Periodic, random::random, time::Version},
 };
 use kernel::{
     new_condvar, new_mutex,
@@ -34,6 +34,7 @@ pub(crate) struct Mount {
     /// What the daemon turned out not to have.
     pub(super) lacks: Lacks,
     pub(super) pending: Arc<Pending>,
+    pub(super) timeout: Pin<KBox<Periodic<Timeout>>>,
     owner_key: [u32; 4],
 }
 
@@ -68,8 +69,10 @@ impl Flag {
 impl Mount {
     /// A mount that has not talked to its daemon yet.
     pub(super) fn new(connection: Connection, options: Options) -> Result<Self> {
+        let connection = Arc::new(connection, GFP_KERNEL)?;
         Ok(Self {
-            connection: Arc::new(connection, GFP_KERNEL)?,
+            timeout: KBox::pin_init(Timeout::new(connection.clone()), GFP_KERNEL)?,
+            connection,
             options,
             max_pages_limit: limits::MAX_PAGES_LIMIT.get(),
             features: SetOnce::new(),

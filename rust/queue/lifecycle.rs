@@ -8,7 +8,7 @@ use super::{
     table::{Growth, Index, Linked, Links, List},
     Carried, Queue,
 };
-use crate::sys::{errno, park, Error, Result, Sleep, Thread};
+use crate::sys::{self, errno, park, Error, Result, Sleep, Thread};
 
 /// An open device, as the queues know it.
 pub(super) struct Device {
@@ -122,7 +122,24 @@ impl<C: Carried> Queue<C> {
     /// ENOTCONN), what is being copied ends when the copy does, and what comes later gets
     /// ENOTCONN. Readers get `reader_error`. Does nothing the second time, but for that error.
     pub(crate) fn abort(&self, reader_error: Error) {
+        self.abort_locked(self.lock(), reader_error);
+    }
+
+    /// Aborts everything if a request is `limit` nanoseconds old that the daemon was to read or to
+    /// answer. Whether there is reason to look again later: not after an abort.
+    pub(crate) fn expire(&self, limit: u64) -> bool {
         let mut lock = self.lock();
+        let now = sys::now();
+        match lock.oldest() {
+            Some(born) if now.saturating_sub(born) >= limit => {
+                self.abort_locked(lock, errno::ENODEV);
+                false
+            }
+            _ => lock.connected,
+        }
+    }
+
+    fn abort_locked(&self, mut lock: Locked<'_, C>, reader_error: Error) {
         lock.reader_error = reader_error;
         if !lock.connected {
             return;
@@ -170,6 +187,23 @@ impl<C: Carried> Queue<C> {
 }
 
 impl<C: Carried> Locked<'_, C> {
+    /// When the oldest of the requests was made that have passed the gate and not ended. Looks at all
+    /// of them: those that are sent again, and background ones, are in no list by their age.
+    fn oldest(&mut self) -> Option<u64> {
+        let mut oldest = None;
+        let mut index = 0;
+        while let Some(slot) = self.slots.get(index) {
+            if !matches!(
+                slot.place,
+                Place::None | Place::Gate | Place::Aborting | Place::Ended
+            ) {
+                oldest = Some(oldest.map_or(slot.born, |born: u64| born.min(slot.born)));
+            }
+            index += 1;
+        }
+        oldest
+    }
+
     /// Moves all requests that wait to [`Place::Aborting`], and marks those that are being copied.
     fn doom(&mut self) {
         let mut next = self.lists.copying.front();

@@ -556,6 +556,61 @@ mod tests {
     }
 
     #[test]
+    fn rule7_what_takes_too_long_aborts_everything() -> Result {
+        // Where the request is when its time is over.
+        for place in [
+            Place::Pending,
+            Place::Background,
+            Place::Reading,
+            Place::Processing,
+            Place::Writing,
+        ] {
+            let log = Log::new();
+            let queue = Queue::new()?;
+            let device = queue.attach()?;
+            queue.start(true);
+            queue.set_max_background(if place == Place::Background { 0 } else { 1 });
+            assert!(queue.expire(0));
+
+            submit(&queue, &log, 0, 1)?;
+            let (mut reading, mut writing) = (None, None);
+            match place {
+                Place::Reading => reading = Some(read(&queue, device)?),
+                Place::Processing => {
+                    take(&queue, device, 0)?;
+                }
+                Place::Writing => {
+                    let unique = take(&queue, device, 0)?;
+                    writing = Some(queue.answer(device, unique)?);
+                }
+                _ => {}
+            }
+            assert!(only(&queue)?.place == place);
+            assert!(queue.expire(u64::MAX) && queue.is_connected());
+            assert!(!queue.expire(0) && !queue.is_connected());
+            assert!(queue.poll() == Err(errno::ENODEV));
+            drop((reading, writing));
+            assert!(log.ended_with(0, Err(errno::ECONNABORTED)));
+            assert!(log.all_ended(1));
+            assert!(!queue.expire(0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn rule7_what_has_ended_takes_no_time() -> Result {
+        let log = Log::new();
+        let queue = Queue::new()?;
+        let device = queue.attach()?;
+        queue.start(true);
+        submit(&queue, &log, 0, 1)?;
+        let unique = take(&queue, device, 0)?;
+        queue.answer(device, unique)?.finish(Ok(()))?;
+        assert!(queue.expire(0) && queue.is_connected());
+        Ok(())
+    }
+
+    #[test]
     fn background_requests_have_limits() -> Result {
         let log = Log::new();
         let queue = Queue::new()?;

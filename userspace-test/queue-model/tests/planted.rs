@@ -41,6 +41,22 @@ const BUGS: &[Bug] = &[
         wrong: "if false {",
     },
     Bug {
+        name: "what a daemon has read may take for ever",
+        by: "rule7_what_takes_too_long_aborts_everything",
+        file: "lifecycle.rs",
+        right: "Place::None | Place::Gate | Place::Aborting | Place::Ended",
+        wrong: "Place::None | Place::Gate | Place::Aborting | Place::Ended | Place::Processing",
+    },
+    Bug {
+        name: "a time-out stops what comes later, and leaves what there is",
+        by: "rule7_what_takes_too_long_aborts_everything",
+        file: "lifecycle.rs",
+        right: "self.abort_locked(lock, errno::ENODEV);
+                false",
+        wrong: "lock.connected = false;
+                false",
+    },
+    Bug {
         name: "a reader is handed a request and not woken",
         by: "calls_are_answered",
         file: "state.rs",

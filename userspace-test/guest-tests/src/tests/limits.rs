@@ -3,7 +3,7 @@
 //! What an administrator sets for all mounts: module parameters, and sysctls.
 
 use crate::{
-    caller::{call, process},
+    caller::{call, process, Caller},
     env::Env,
     fs::{self as testfs, Fs},
     model::{Model, Served, FILE},
@@ -19,6 +19,7 @@ use std::{
     fs, io,
     os::unix::fs::{FileExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 use zerocopy::FromBytes;
 
@@ -29,6 +30,7 @@ tests![
     parameters_limit_owners_without_privileges,
     sysctls_have_bounds,
     max_pages_limit_is_the_most,
+    requests_that_take_too_long,
 ];
 
 /// A file with a setting of the whole module, which this changes back.
@@ -281,4 +283,104 @@ fn max_pages_limit_is_the_most(env: &Env) {
         dir,
     };
     assert_eq!(largest_read(fs), 20 * PAGE);
+}
+
+/// How often the kernel looks whether a request takes too long, and the least that it gives one.
+const INTERVAL: Duration = Duration::from_secs(15);
+
+/// A file system with a caller that waits.
+struct Hanging {
+    what: &'static str,
+    fs: Fs,
+    caller: Caller<io::Result<()>>,
+    since: Instant,
+}
+
+impl Hanging {
+    /// Mounts with a daemon that asks for `timeout` seconds, if for any, and makes a request, which
+    /// the daemon reads if it `reads`.
+    #[track_caller]
+    fn new(env: &Env, what: &'static str, timeout: Option<u16>, reads: bool) -> Self {
+        let config = InitConfig {
+            flags: timeout.map_or(0, |_| init_flags::REQUEST_TIMEOUT),
+            request_timeout: timeout.unwrap_or(0),
+            ..Default::default()
+        };
+        let fs = Fs::with(env, |options| options, &config);
+        let path = fs.path("x");
+        let since = Instant::now();
+        let caller = call(move || sys::stat(&path).map(drop));
+        if reads {
+            fs.expect(Opcode::Lookup);
+        } else {
+            assert!(fs.channel.wait_readable(INTERVAL).unwrap());
+        }
+        Self {
+            what,
+            fs,
+            caller,
+            since,
+        }
+    }
+}
+
+fn requests_that_take_too_long(env: &Env) {
+    let default = Global::sysctl(env, "default_request_timeout");
+    let most = Global::sysctl(env, "max_request_timeout");
+    let mut late = vec![
+        Hanging::new(env, "read, and not answered", Some(1), true),
+        Hanging::new(env, "not read", Some(1), false),
+    ];
+    let mut patient = vec![
+        Hanging::new(env, "no time-out at all", None, true),
+        Hanging::new(env, "a long time-out", Some(65535), true),
+    ];
+    default.set("1");
+    late.push(Hanging::new(env, "the default", None, true));
+    patient.push(Hanging::new(
+        env,
+        "other than the default",
+        Some(1000),
+        true,
+    ));
+    default.set("0");
+    most.set("2");
+    late.push(Hanging::new(env, "the most there is", Some(60000), true));
+    late.push(Hanging::new(env, "the most, by default", None, true));
+    most.set("0");
+    let answers = Hanging::new(env, "answered in time", Some(1), false);
+    let lookup = answers.fs.expect(Opcode::Lookup);
+    answers.fs.reply_error(&lookup, Errno::ENOENT);
+    system::assert_errno(answers.caller.result(), Errno::ENOENT);
+
+    for Hanging {
+        what,
+        fs,
+        caller,
+        since,
+    } in &late
+    {
+        system::assert_errno(caller.result(), Errno::ECONNABORTED);
+        let took = since.elapsed();
+        assert!(took >= INTERVAL, "{what}: aborted after {took:?}");
+        system::assert_errno(fs.channel.read(&mut vec![0; 1 << 18]), Errno::ENODEV);
+    }
+    // By now it was looked at these, too.
+    for Hanging {
+        what, fs, caller, ..
+    } in &patient
+    {
+        assert!(caller.still_waits(Duration::ZERO), "{what}");
+        let waiting = fs::read_to_string(fs.control(env).join("waiting")).unwrap();
+        assert_eq!(waiting, "1\n", "{what}");
+    }
+    let path = answers.fs.path("y");
+    let caller = call(move || sys::stat(&path).map(drop));
+    let lookup = answers.fs.expect(Opcode::Lookup);
+    answers.fs.reply_error(&lookup, Errno::ENOENT);
+    system::assert_errno(caller.result(), Errno::ENOENT);
+    // What hangs has to end before its file system goes.
+    for Hanging { mut fs, .. } in patient {
+        fs.force_unmount();
+    }
 }

@@ -53,6 +53,43 @@ fn an_abort_ends_everything() {
 }
 
 #[test]
+fn a_time_out_aborts_everything_or_nothing() {
+    explore(1500, || {
+        let (queue, device) = started();
+        queue.set_max_background(1);
+        let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
+        let mut calls = callers(&queue, 1..4);
+        calls.push(go(&queue, |queue| submit(queue, 11, false)));
+        if thread_rng().gen() {
+            calls[0].task.signal(Signal::Fatal);
+        }
+        // The clock ticks each time somebody looks at it.
+        let limit = thread_rng().gen_range(0..20);
+        let watchdog = go(&queue, move |queue| (0..3).all(|_| queue.expire(limit)));
+        let in_time = watchdog.join();
+        assert_eq!(in_time, queue.is_connected());
+        for outcome in join_all(calls) {
+            use errno::*;
+            match outcome {
+                Ok(()) | Err(EINTR) => {}
+                Err(ECONNABORTED | ENOTCONN) if !in_time => {}
+                _ => panic!("{outcome:?}"),
+            }
+        }
+        if in_time {
+            settle(&queue);
+            finish(&queue, servers);
+        } else {
+            for end in join_all(servers) {
+                assert_eq!(end, errno::ENODEV);
+            }
+            queue.wait_drained();
+            close(&queue);
+        }
+    });
+}
+
+#[test]
 fn two_aborts_at_once_end_everything_once() {
     explore(1000, || {
         let (queue, device) = started();
