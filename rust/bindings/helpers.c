@@ -165,6 +165,11 @@ void rust_fuse_folio_put(struct folio *folio)
 	folio_put(folio);
 }
 
+struct folio *rust_fuse_filemap_get_folio(struct address_space *mapping, pgoff_t index)
+{
+	return filemap_get_folio(mapping, index);
+}
+
 size_t rust_fuse_folio_size(const struct folio *folio)
 {
 	return folio_size(folio);

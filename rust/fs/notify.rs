@@ -8,14 +8,19 @@
 //! [`Sighting`](super::lookup::Sighting)). DELETE cannot do without the lock, and waits for it until
 //! the daemon is killed.
 
-use super::{inode, superblock::Fuse, INode, SuperBlock};
+use super::{inode, superblock::Fuse, INode, Mount, SuperBlock};
 use crate::{
     abi::{
         notify_inval_entry_flags::EXPIRE_ONLY, NotifyCode, NotifyDeleteOut, NotifyInvalEntryOut,
-        NotifyInvalInodeOut, NotifyPruneOut,
+        NotifyInvalInodeOut, NotifyPruneOut, NotifyRetrieveIn, NotifyRetrieveOut, NotifyStoreOut,
     },
-    message::Notified,
-    vfs::{inode::FileType, iov::Source, super_block::Handle},
+    message::{op, Notified, Payload, Request},
+    vfs::{
+        folio::FolioPart,
+        inode::FileType,
+        iov::Source,
+        super_block::{Handle, MAX_FILE_SIZE, PAGE_SIZE},
+    },
 };
 use kernel::{prelude::*, sync::Arc};
 use zerocopy::{FromBytes, IntoBytes};
@@ -117,6 +122,38 @@ impl Listener {
         })
     }
 
+    fn store(&self, from: &mut Source<'_, '_>) -> Result {
+        let arg: NotifyStoreOut = first(from)?;
+        if from.len() != arg.size as usize || arg.offset >= MAX_FILE_SIZE {
+            return Err(EINVAL);
+        }
+        let len = u64::from(arg.size).min(MAX_FILE_SIZE - arg.offset);
+        self.with_inode(arg.nodeid, |inode| {
+            if !inode.is_regular() {
+                return Err(EINVAL);
+            }
+            let end = arg.offset + len;
+            if end > inode.size() {
+                inode::written(inode, (len > 0).then_some(end));
+            }
+            // CAST: At most 32 bits.
+            inode.store_in_page_cache(arg.offset, from, len as usize, end.max(inode.size()))
+        })
+    }
+
+    fn retrieve(&self, from: &mut Source<'_, '_>) -> Result {
+        let arg: NotifyRetrieveOut = only(from)?;
+        if arg.offset >= MAX_FILE_SIZE {
+            return Err(EINVAL);
+        }
+        self.with_inode(arg.nodeid, |inode| {
+            if !inode.is_regular() {
+                return Err(EINVAL);
+            }
+            send_cached(inode, &arg)
+        })
+    }
+
     fn inc_epoch(&self) -> Result {
         self.superblock.with(|sb| sb.data().epoch.advance());
         Ok(())
@@ -153,11 +190,37 @@ impl Notified for Listener {
             NotifyCode::InvalInode => self.inval_inode(from),
             NotifyCode::InvalEntry => self.inval_entry(from),
             NotifyCode::Delete => self.delete(from),
+            NotifyCode::Store => self.store(from),
+            NotifyCode::Retrieve => self.retrieve(from),
             NotifyCode::IncEpoch => self.inc_epoch(),
             NotifyCode::Prune => self.prune(from),
             _ => Err(EINVAL),
         }
     }
+}
+
+/// Sends what RETRIEVE asks for, as far as it is in the page cache.
+fn send_cached(inode: &INode, arg: &NotifyRetrieveOut) -> Result {
+    let mount = Mount::of(inode);
+    let connection = &mount.connection;
+    let max_pages = mount.features().max_pages as usize;
+    let in_file = inode.size().saturating_sub(arg.offset);
+    let most = u64::from(arg.size.min(connection.terms().max_write)).min(in_file);
+    // CAST: At most 32 bits; and what is left is less than the size of a page.
+    let (most, offset) = (most as usize, arg.offset as usize % PAGE_SIZE);
+    let pages = (most + offset).div_ceil(PAGE_SIZE).min(max_pages);
+    let parts = inode.cached_parts(arg.offset, most.min(pages * PAGE_SIZE), pages)?;
+    let len = parts.iter().map(FolioPart::len).sum();
+    let arguments = NotifyRetrieveIn {
+        offset: arg.offset,
+        // CAST: No more than was asked for.
+        size: len as u32,
+        ..Default::default()
+    };
+    let nodeid = inode.data().nodeid();
+    let request = Request::<op::NotifyReply>::new(connection, nodeid, &arguments)?
+        .payload(Payload::Folios { parts, len });
+    connection.post(request, arg.notify_unique)
 }
 
 /// The structure that a notification begins with. `EINVAL` when it is cut off; `EFAULT`.

@@ -186,6 +186,13 @@ impl Connection {
             .map_err(|(error, _)| error)
     }
 
+    /// Sends the request that a notification of the daemon's has asked for, under the name that it gave
+    /// in place of `unique`. There is no reply. ENOTCONN after an abort, ENOMEM.
+    pub(crate) fn post<O: Operation>(&self, mut request: Request<O>, name: u64) -> Result {
+        request.message.name = Some(name);
+        self.queue.post(request.message).map_err(|(error, _)| error)
+    }
+
     /// Queues a FORGET. Never sleeps, never fails.
     pub(crate) fn forget(&self, mut node: KBox<ForgetNode>, nodeid: u64, nlookup: u64) {
         node.value.nodeid = nodeid;

@@ -31,8 +31,8 @@ pub(crate) use request::{Replied, Request};
 /// The operations, one type each.
 pub(crate) mod op {
     pub(crate) use super::operation::{
-        Access, Destroy, Flush, Getattr, Getlk, Init, Lookup, Open, Opendir, Read, Readdir,
-        Readlink, Release, Releasedir, Setlk, Setlkw, Statfs, Write,
+        Access, Destroy, Flush, Getattr, Getlk, Init, Lookup, NotifyReply, Open, Opendir, Read,
+        Readdir, Readlink, Release, Releasedir, Setlk, Setlkw, Statfs, Write,
     };
 }
 
@@ -51,6 +51,9 @@ use zerocopy::{FromBytes, IntoBytes};
 pub(crate) struct Message {
     kind: &'static Kind,
     connection: u32,
+    /// What the daemon wants it called in place of `unique`, when it is the one who asked for it: then
+    /// it does not reply.
+    name: Option<u64>,
     /// The calling thread in the initial pid namespace.
     global_pid: u32,
     wire: Wire,
@@ -82,6 +85,7 @@ impl Message {
         init!(Message {
             kind,
             connection,
+            name: None,
             global_pid: caller.global_pid,
             wire <- Wire::new(header),
             payload: Payload::None,
@@ -97,6 +101,7 @@ impl Message {
 
     /// Completes the request for a daemon of that minor version; returns its length in bytes.
     pub(crate) fn address(&mut self, unique: u64, minor: u32) -> usize {
+        let unique = self.name.unwrap_or(unique);
         self.wire
             .address(self.kind, unique, minor, self.payload.len())
     }
@@ -174,6 +179,10 @@ impl Carried for Message {
     fn class(facts: &Facts) -> usize {
         // CAST: `u32` to `usize` on a 64-bit machine.
         (facts.opcode as usize).min(Self::CLASSES - 1)
+    }
+
+    fn has_reply(&self) -> bool {
+        self.name.is_none()
     }
 
     fn facts(&self) -> Facts {

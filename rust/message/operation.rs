@@ -121,6 +121,8 @@ operations! {
         OLD_OUT: Option<Old> = OLD_ENTRY;
         GRANTS: Grants = Grants::Node;
     }
+    /// Brings data that the daemon has asked for. There is no reply.
+    NotifyReply: abi::NotifyRetrieveIn => ()
     /// Asks for attributes.
     Getattr: abi::GetattrIn => abi::AttrOut {
         OLD_OUT: Option<Old> = Some(Old { below: 9, size: abi::AttrOut::COMPAT_SIZE });

@@ -130,6 +130,15 @@ impl<C: Carried> Queue<C> {
         }
     }
 
+    /// Sends a request that nobody waits for, and that the limits are not for: the daemon has asked for
+    /// it. [`Carried::ended`] is told of its end. ENOTCONN after an abort, ENOMEM; the request comes
+    /// back with the error. The connection must have started.
+    pub(crate) fn post(&self, request: Box<C>) -> Refusable<(), C> {
+        let (mut lock, index) = self.enter(request, false, false)?;
+        lock.offer(index);
+        Ok(())
+    }
+
     /// Sets how many background requests may be active at once.
     pub(crate) fn set_max_background(&self, max: u32) {
         let mut lock = self.lock();

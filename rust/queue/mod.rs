@@ -84,6 +84,11 @@ pub(crate) trait Carried: Sized + Send {
         0
     }
 
+    /// Whether the daemon replies to it; what it does not reply to has ended once it is read.
+    fn has_reply(&self) -> bool {
+        true
+    }
+
     /// What to call the request in a trace or a snapshot.
     fn facts(&self) -> Facts;
 

@@ -306,6 +306,10 @@ impl<C: Carried> Delivery<'_, C> {
             lock.end(self.index, request, Err(errno::ECONNABORTED));
             return Err(error);
         }
+        if !request.has_reply() {
+            lock.end(self.index, request, Ok(()));
+            return Ok(());
+        }
         slot.request = Some(request);
         slot.read = read;
         let interrupted = slot.interrupted;

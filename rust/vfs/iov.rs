@@ -136,6 +136,39 @@ impl<'a, 'data> Source<'a, 'data> {
         self.check(copied, len)
     }
 
+    /// Copies the next bytes to the `len` bytes at `offset` in a folio of the page cache, all of them;
+    /// whether that could be done. It cannot where the memory is not there yet. Does not sleep.
+    ///
+    /// # Safety
+    ///
+    /// The folio must be valid and locked by the caller, and the range within it.
+    pub(super) unsafe fn copy_to_folio(
+        &mut self,
+        folio: *mut bindings::folio,
+        offset: usize,
+        len: usize,
+    ) -> bool {
+        // SAFETY: By the function's contract; the iterator is valid, and goes back no further than
+        // it came.
+        unsafe {
+            let copied =
+                bindings::copy_folio_from_iter_atomic(folio, offset, len, self.iter.as_raw());
+            if copied < len {
+                self.iter.revert(copied);
+            }
+            copied == len
+        }
+    }
+
+    /// Makes sure that the next `len` bytes can be copied without sleeping, for now. Sleeps. Errors as
+    /// [`copy`](Self::copy).
+    pub(super) fn fault_in(&mut self, len: usize) -> Result {
+        // SAFETY: The iterator is valid.
+        let missing = unsafe { bindings::fault_in_iov_iter_readable(self.iter.as_raw(), len) };
+        let there = if missing == 0 { self.iter.len() } else { 0 };
+        self.check(there.min(len), len)
+    }
+
     fn check(&self, copied: usize, wanted: usize) -> Result {
         if copied == wanted {
             return Ok(());

@@ -25,6 +25,7 @@ pub(crate) mod lock;
 pub(crate) mod module_param;
 pub(crate) mod ns;
 pub(crate) mod number;
+mod page_cache;
 pub(crate) mod periodic;
 pub(crate) mod pipe;
 pub(crate) mod random;

@@ -33,6 +33,9 @@ use kernel::{
 /// The size of a page in bytes.
 pub(crate) const PAGE_SIZE: usize = 1 << bindings::PAGE_SHIFT;
 
+/// The size of the largest file that the kernel can have, in bytes.
+pub(crate) const MAX_FILE_SIZE: u64 = bindings::MAX_LFS_FILESIZE as u64;
+
 /// A superblock.
 ///
 /// # Invariants

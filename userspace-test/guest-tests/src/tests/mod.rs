@@ -23,6 +23,7 @@ mod limits;
 mod lookup;
 mod module;
 mod mount;
+mod notify_data;
 mod notify_entry;
 mod notify_inode;
 mod open;
@@ -94,6 +95,7 @@ pub fn all() -> Vec<Test> {
         forget::tests(),
         notify_inode::tests(),
         notify_entry::tests(),
+        notify_data::tests(),
         epoch::tests(),
         queues::tests(),
         interrupt::tests(),
