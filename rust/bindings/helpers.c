@@ -11,6 +11,7 @@
 #include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
+#include <linux/fs_struct.h>
 #include <linux/highmem.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
@@ -58,6 +59,11 @@ kuid_t rust_fuse_current_fsuid(void)
 kgid_t rust_fuse_current_fsgid(void)
 {
 	return current_fsgid();
+}
+
+int rust_fuse_current_umask(void)
+{
+	return current_umask();
 }
 
 /* Inodes and dentries. */
@@ -135,6 +141,11 @@ void rust_fuse_inode_set_ctime(struct inode *inode, time64_t sec, long nsec)
 dev_t rust_fuse_new_decode_dev(u32 dev)
 {
 	return new_decode_dev(dev);
+}
+
+u32 rust_fuse_new_encode_dev(dev_t dev)
+{
+	return new_encode_dev(dev);
 }
 
 bool rust_fuse_dir_emit(struct dir_context *ctx, const char *name, int namelen, u64 ino,
@@ -262,6 +273,7 @@ pid_t rust_fuse_task_pid_nr_ns(struct task_struct *task, struct pid_namespace *n
 
 const unsigned int RUST_FUSE_CONST_SB_MANDLOCK = SB_MANDLOCK;
 const unsigned int RUST_FUSE_CONST_SB_RDONLY = SB_RDONLY;
+const unsigned int RUST_FUSE_CONST_SB_POSIXACL = SB_POSIXACL;
 const unsigned int RUST_FUSE_CONST_SB_ACTIVE = SB_ACTIVE;
 const unsigned int RUST_FUSE_CONST_LOOKUP_RCU = LOOKUP_RCU;
 const unsigned int RUST_FUSE_CONST_LOOKUP_EXCL = LOOKUP_EXCL;

@@ -5,10 +5,12 @@
 use super::{
     attr,
     inode::invalidate_atime,
-    lookup,
+    lookup, make,
     mount::Mount,
     open::{Kind, OpenFile},
     permission::{permission, refuse_setattr},
+    remove::remove,
+    rename,
     superblock::Fuse,
     DEntry, INode,
 };
@@ -16,9 +18,9 @@ use crate::{
     abi::{open_flags, Dirent, ReadIn},
     message::{op, Request},
     vfs::{
-        dentry::{LookupFlags, NewDEntry, Resolved},
+        dentry::{LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
         file::{DirEmitter, FileOperations, NewFile},
-        inode_ops::{Access, INodeOperations, IdMap, Stat, StatRequest},
+        inode_ops::{Access, INodeOperations, IdMap, RenameFlags, Stat, StatRequest},
         super_block::PAGE_SIZE,
     },
 };
@@ -55,44 +57,67 @@ impl INodeOperations for Directory {
         refuse_setattr(dentry)
     }
 
-    fn create(dir: &INode, _dentry: &DEntry) -> Result {
-        refuse(dir)
+    fn create<'a>(
+        id_map: IdMap<'_>,
+        dir: &INode,
+        dentry: NegativeDEntry<'a, Fuse>,
+        mode: u32,
+    ) -> Result<Resolved<'a, Fuse>> {
+        make::mknod(id_map, dir, dentry, mode, 0)
     }
 
-    fn mknod(dir: &INode, _dentry: &DEntry) -> Result {
-        refuse(dir)
+    fn mknod<'a>(
+        id_map: IdMap<'_>,
+        dir: &INode,
+        dentry: NegativeDEntry<'a, Fuse>,
+        mode: u32,
+        device: u32,
+    ) -> Result<Resolved<'a, Fuse>> {
+        make::mknod(id_map, dir, dentry, mode, device)
     }
 
-    fn mkdir(dir: &INode, _dentry: &DEntry) -> Result {
-        refuse(dir)
+    fn mkdir<'a>(
+        id_map: IdMap<'_>,
+        dir: &INode,
+        dentry: NegativeDEntry<'a, Fuse>,
+        mode: u32,
+    ) -> Result<Resolved<'a, Fuse>> {
+        make::mkdir(id_map, dir, dentry, mode)
     }
 
-    fn symlink(dir: &INode, _dentry: &DEntry) -> Result {
-        refuse(dir)
+    fn symlink<'a>(
+        id_map: IdMap<'_>,
+        dir: &INode,
+        dentry: NegativeDEntry<'a, Fuse>,
+        target: &CStr,
+    ) -> Result<Resolved<'a, Fuse>> {
+        make::symlink(id_map, dir, dentry, target)
     }
 
-    fn link(dir: &INode, _dentry: &DEntry) -> Result {
-        refuse(dir)
+    fn link<'a>(
+        inode: &INode,
+        dir: &INode,
+        dentry: NegativeDEntry<'a, Fuse>,
+    ) -> Result<Resolved<'a, Fuse>> {
+        make::link(inode, dir, dentry)
     }
 
-    fn unlink(dir: &INode, _dentry: &DEntry) -> Result {
-        refuse(dir)
+    fn unlink(dir: &INode, dentry: NamedDEntry<'_, Fuse>) -> Result {
+        remove::<op::Unlink>(dir, &dentry)
     }
 
-    fn rmdir(dir: &INode, _dentry: &DEntry) -> Result {
-        refuse(dir)
+    fn rmdir(dir: &INode, dentry: NamedDEntry<'_, Fuse>) -> Result {
+        remove::<op::Rmdir>(dir, &dentry)
     }
 
-    fn rename(dir: &INode, _dentry: &DEntry) -> Result {
-        refuse(dir)
+    fn rename(
+        id_map: IdMap<'_>,
+        from: (&INode, NamedDEntry<'_, Fuse>),
+        to: (&INode, NamedDEntry<'_, Fuse>),
+        flags: RenameFlags,
+    ) -> Result {
+        rename::rename(id_map, from, to, flags)
     }
-}
-
-/// What MKNOD and the other operations that change a directory get of a daemon that does not have
-/// them: nothing here sends them yet.
-fn refuse(dir: &INode) -> Result {
-    dir.data().check()?;
-    Err(ENOSYS)
 }
 
 /// The operations of open directories.

@@ -26,6 +26,7 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::POSIX_LOCKS
     | init_flags::ATOMIC_O_TRUNC
     | init_flags::BIG_WRITES
+    | init_flags::DONT_MASK
     | init_flags::SPLICE_WRITE
     | init_flags::SPLICE_READ
     | init_flags::FLOCK_LOCKS
@@ -62,6 +63,8 @@ pub(crate) struct Features {
     pub(super) atomic_o_trunc: bool,
     /// A WRITE may carry more than a page.
     pub(super) big_writes: bool,
+    /// The umask of callers is the daemon's to apply.
+    pub(super) dont_mask: bool,
     /// What is cached of a file goes when its size or time of modification has changed.
     pub(super) auto_inval_data: bool,
     /// A directory may be looked up and read in by several at once.
@@ -80,6 +83,7 @@ impl Features {
         flock_locks: false,
         atomic_o_trunc: false,
         big_writes: false,
+        dont_mask: false,
         auto_inval_data: false,
         parallel_dirops: false,
         max_pages: DEFAULT_MAX_PAGES,
@@ -107,6 +111,7 @@ impl Features {
             }),
             atomic_o_trunc: has(init_flags::ATOMIC_O_TRUNC),
             big_writes: has(init_flags::BIG_WRITES),
+            dont_mask: has(init_flags::DONT_MASK),
             auto_inval_data: has(init_flags::AUTO_INVAL_DATA),
             parallel_dirops: has(init_flags::PARALLEL_DIROPS),
             max_pages,

@@ -17,7 +17,9 @@ use crate::{
     queue::{forget_node, ForgetNode},
     vfs::{
         inode::{FileType, Lookup, NewINode},
-        inode_ops::{ATIME_STAT, BASIC_STATS, DIRECTORY_STATS, MODIFY_STATS, SIZE_STAT},
+        inode_ops::{
+            ATIME_STAT, BASIC_STATS, CTIME_STAT, DIRECTORY_STATS, MODIFY_STATS, SIZE_STAT,
+        },
         time::{Expiry, Ticks, Version},
     },
 };
@@ -204,11 +206,28 @@ pub(super) fn root(sb: &SuperBlock, mode: u32) -> Result<OwnedINode> {
         nlink: 1,
         ..Default::default()
     };
-    let when = Asked {
-        attr_version: 0,
-        evictions: 0,
+    get(sb, ROOT_ID, 0, &attr, Ticks::PAST, Asked::EXCLUSIVELY)
+}
+
+/// The inode's names have changed, and with them the time of its last change.
+pub(super) fn names_changed(inode: &INode) {
+    inode.data().invalidate(CTIME_STAT);
+}
+
+/// A name of the inode is gone.
+pub(super) fn unlinked(inode: &INode) {
+    let mut state = inode.data().state.lock();
+    state.attr_version = Mount::of(inode).next_attr_version();
+    let mut locked = inode.lock();
+    // A daemon may have been careless with the count.
+    let left = match locked.file_type() {
+        FileType::Directory => 0,
+        _ => locked.link_count().saturating_sub(1),
     };
-    get(sb, ROOT_ID, 0, &attr, Ticks::PAST, when)
+    locked.set_link_count(left);
+    drop(locked);
+    drop(state);
+    names_changed(inode);
 }
 
 /// When attributes were asked for.
@@ -221,6 +240,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// The reply can be trusted: nobody else knows the inode.
+    pub(super) const EXCLUSIVELY: Self = Self {
+        attr_version: 0,
+        evictions: 0,
+    };
+
     /// Now, for an inode that is known.
     pub(super) fn known(mount: &Mount) -> Self {
         Self {

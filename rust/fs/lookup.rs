@@ -8,14 +8,14 @@
 use super::{
     inode::{self, change_attributes, is_stale, is_valid, Asked},
     mount::Mount,
-    DEntry, INode, OwnedINode, SuperBlock,
+    DEntry, Fuse, INode, OwnedINode, SuperBlock,
 };
 use crate::{
     abi::{EntryOut, ROOT_ID},
     message::{op, Request},
     queue::forget_node,
     vfs::{
-        dentry::{LookupFlags, NewDEntry, Resolved},
+        dentry::{LookupFlags, NamedDEntry, NewDEntry, Resolved},
         time::{Expiry, Ticks, Version},
     },
 };
@@ -72,6 +72,17 @@ fn ask(mount: &Mount, parent: u64, name: &[u8]) -> Result<EntryOut> {
     mount.connection.call(request)?.out()
 }
 
+/// Until when the name holds that led to `entry`.
+pub(super) fn holds_until(entry: &EntryOut) -> Ticks {
+    Ticks::after(entry.entry_valid, entry.entry_valid_nsec)
+}
+
+/// The VFS is to forget the entry: nobody knows what has become of the name.
+pub(super) fn invalidate(dentry: &NamedDEntry<'_, Fuse>) {
+    dentry.invalidate();
+    dentry.data().expire();
+}
+
 /// The inode that `name` in `parent` leads to, or none; and what the daemon said.
 ///
 /// # Errors
@@ -107,10 +118,7 @@ fn find(sb: &SuperBlock, parent: u64, name: &[u8]) -> Result<(Option<OwnedINode>
 }
 
 /// See [`INodeOperations::lookup`](crate::vfs::inode_ops::INodeOperations::lookup).
-pub(super) fn lookup<'a>(
-    dir: &INode,
-    dentry: NewDEntry<'a, super::Fuse>,
-) -> Result<Resolved<'a, super::Fuse>> {
+pub(super) fn lookup<'a>(dir: &INode, dentry: NewDEntry<'a, Fuse>) -> Result<Resolved<'a, Fuse>> {
     let node = dir.data();
     node.check()?;
     let sb = dir.super_block();
@@ -119,10 +127,7 @@ pub(super) fn lookup<'a>(
     let found = find(sb, node.nodeid(), dentry.name());
     drop(serial);
     let (inode, until) = match found {
-        Ok((inode, entry)) => (
-            inode,
-            Ticks::after(entry.entry_valid, entry.entry_valid_nsec),
-        ),
+        Ok((inode, entry)) => (inode, holds_until(&entry)),
         Err(err) if err == ENOENT => (None, Ticks::PAST),
         Err(err) => return Err(err),
     };
@@ -186,7 +191,6 @@ fn confirm(dir: &INode, name: &[u8], dentry: &DEntry, inode: &INode) -> Result {
     }
     let until = Ticks::after(entry.attr_valid, entry.attr_valid_nsec);
     change_attributes(inode, &entry.attr, until, asked);
-    let until = Ticks::after(entry.entry_valid, entry.entry_valid_nsec);
-    sighting.settle(dir, dentry, until);
+    sighting.settle(dir, dentry, holds_until(&entry));
     Ok(())
 }

@@ -19,6 +19,9 @@
 //! - [`io_mode`]: which of the two a file is open for
 //! - [`timeout`]: aborting the connection when a request takes too long
 //! - [`symlink`]: reading symbolic links
+//! - [`make`]: making files, directories and links
+//! - [`remove`]: removing names
+//! - [`mod@rename`]: giving what has a name another one
 //!
 //! The behaviour is that of Linux's own FUSE file system. This floor meets the device only in a
 //! [`Connection`](crate::message::Connection).
@@ -33,12 +36,15 @@ mod inode;
 mod io_mode;
 mod locks;
 mod lookup;
+mod make;
 mod mount;
 mod notify;
 mod open;
 mod options;
 mod permission;
 mod read;
+mod remove;
+mod rename;
 mod superblock;
 mod symlink;
 mod timeout;

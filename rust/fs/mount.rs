@@ -45,6 +45,8 @@ pub(super) struct Lacks {
     pub(super) opendir: Flag,
     pub(super) flush: Flag,
     pub(super) access: Flag,
+    pub(super) link: Flag,
+    pub(super) rename2: Flag,
 }
 
 /// Something that becomes true and stays so.
@@ -93,6 +95,11 @@ impl Mount {
     /// What was agreed on in INIT; before, what holds for the oldest daemon.
     pub(super) fn features(&self) -> &Features {
         self.features.as_ref().unwrap_or(&Features::BEFORE_INIT)
+    }
+
+    /// Whether the umask of callers is the daemon's to apply.
+    pub(super) fn dont_mask(&self) -> bool {
+        self.options.dont_mask || self.features().dont_mask
     }
 
     /// INIT has succeeded.

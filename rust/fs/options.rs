@@ -77,6 +77,8 @@ pub(crate) struct Options {
     pub(super) default_permissions: bool,
     /// Others than the one who mounted it may enter.
     pub(super) allow_other: bool,
+    /// The umask of callers is the daemon's to apply.
+    pub(super) dont_mask: bool,
     /// The most bytes of a READ, if that was said.
     pub(super) max_read: Option<u32>,
     /// The mount outlives its daemon.
@@ -182,6 +184,7 @@ impl Context {
             group_id: self.group_id.ok_or(EINVAL)?,
             default_permissions: self.default_permissions,
             allow_other: self.allow_other,
+            dont_mask: false,
             max_read: self.max_read,
             recover: self.recover,
             destroy: self.on_block_device,

@@ -71,7 +71,8 @@ impl FileSystem for Fuse {
         if context.endpoint.is_none() {
             return Err(EINVAL);
         }
-        let options = context.complete()?;
+        let mut options = context.complete()?;
+        options.dont_mask = sb.keep_umask();
         sb.set_magic(MAGIC);
         sb.allow_largest_files();
         sb.add_internal_flags(InternalFlags::UNVERIFIABLE_SIGNATURE);

@@ -193,6 +193,11 @@ impl Connection {
         self.queue.post(request.message).map_err(|(error, _)| error)
     }
 
+    /// Gives back what a reply grants, that the file system has no memory to take. May sleep.
+    pub(crate) fn give_back<O: Operation>(&self, replied: Replied<O>) {
+        replied.into_message().give_back(&self.queue);
+    }
+
     /// Queues a FORGET. Never sleeps, never fails.
     pub(crate) fn forget(&self, mut node: KBox<ForgetNode>, nodeid: u64, nlookup: u64) {
         node.value.nodeid = nodeid;

@@ -123,6 +123,35 @@ operations! {
     }
     /// Brings data that the daemon has asked for. There is no reply.
     NotifyReply: abi::NotifyRetrieveIn => ()
+    /// Makes a file of any type.
+    Mknod: abi::MknodIn => abi::EntryOut {
+        OLD_IN: Option<Old> = Some(Old { below: 12, size: abi::MknodIn::COMPAT_SIZE });
+        OLD_OUT: Option<Old> = OLD_ENTRY;
+        GRANTS: Grants = Grants::Node;
+    }
+    /// Makes a directory.
+    Mkdir: abi::MkdirIn => abi::EntryOut {
+        OLD_OUT: Option<Old> = OLD_ENTRY;
+        GRANTS: Grants = Grants::Node;
+    }
+    /// Makes a symbolic link; its text follows the name.
+    Symlink: () => abi::EntryOut {
+        OLD_OUT: Option<Old> = OLD_ENTRY;
+        GRANTS: Grants = Grants::Node;
+    }
+    /// Gives a node one more name.
+    Link: abi::LinkIn => abi::EntryOut {
+        OLD_OUT: Option<Old> = OLD_ENTRY;
+        GRANTS: Grants = Grants::Node;
+    }
+    /// Takes a name from what is not a directory.
+    Unlink: () => ()
+    /// Takes the name from an empty directory.
+    Rmdir: () => ()
+    /// Gives what has a name another one, which follows it.
+    Rename: abi::RenameIn => ()
+    /// The same, with flags.
+    Rename2: abi::Rename2In => ()
     /// Asks for attributes.
     Getattr: abi::GetattrIn => abi::AttrOut {
         OLD_OUT: Option<Old> = Some(Old { below: 9, size: abi::AttrOut::COMPAT_SIZE });

@@ -106,6 +106,10 @@ impl<O: Operation> Replied<O> {
         }
     }
 
+    pub(super) fn into_message(self) -> KBox<Message> {
+        self.message
+    }
+
     /// The structure of the reply.
     pub(crate) fn out(&self) -> Result<O::Out> {
         self.message.reply.fixed().ok_or(EIO)

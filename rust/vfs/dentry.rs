@@ -15,6 +15,7 @@ use crate::{
 use core::{
     marker::PhantomData,
     mem::{self, MaybeUninit},
+    ops::Deref,
     ptr::{self, NonNull},
 };
 use kernel::{
@@ -188,7 +189,7 @@ impl<T: FileSystem> OwnedDEntry<T> {
     }
 }
 
-impl<T: FileSystem> core::ops::Deref for OwnedDEntry<T> {
+impl<T: FileSystem> Deref for OwnedDEntry<T> {
     type Target = DEntry<T>;
 
     fn deref(&self) -> &DEntry<T> {
@@ -204,8 +205,36 @@ impl<T: FileSystem> Drop for OwnedDEntry<T> {
     }
 }
 
-/// An entry whose name is being looked up: not known to others yet, its name stable.
-pub(crate) struct NewDEntry<'a, T: FileSystem>(&'a DEntry<T>);
+/// An entry that is counted and whose name is stable: its directory is locked, or nobody knows it
+/// yet.
+pub(crate) struct NamedDEntry<'a, T: FileSystem>(&'a DEntry<T>);
+
+impl<T: FileSystem> Deref for NamedDEntry<'_, T> {
+    type Target = DEntry<T>;
+
+    fn deref(&self) -> &DEntry<T> {
+        self.0
+    }
+}
+
+impl<'a, T: FileSystem> NamedDEntry<'a, T> {
+    /// # Safety
+    ///
+    /// `ptr` must be to an entry as in the type's description, for all of `'a`.
+    pub(super) unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
+        // SAFETY: By the function's contract.
+        Self(unsafe { DEntry::from_raw(ptr) })
+    }
+
+    /// The name.
+    pub(crate) fn name(&self) -> &'a [u8] {
+        // SAFETY: The name of such an entry does not change.
+        unsafe { name(&raw const (*self.as_ptr()).__bindgen_anon_1.d_name) }
+    }
+}
+
+/// An entry whose name is being looked up: not known to others yet.
+pub(crate) struct NewDEntry<'a, T: FileSystem>(NamedDEntry<'a, T>);
 
 impl<'a, T: FileSystem> NewDEntry<'a, T> {
     /// # Safety
@@ -213,13 +242,12 @@ impl<'a, T: FileSystem> NewDEntry<'a, T> {
     /// `ptr` must be the entry that `lookup` is called for, for all of `'a`, and passed on once.
     unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
         // SAFETY: By the function's contract.
-        Self(unsafe { DEntry::from_raw(ptr) })
+        Self(unsafe { NamedDEntry::from_raw(ptr) })
     }
 
     /// The name that is being looked up.
-    pub(crate) fn name(&self) -> &[u8] {
-        // SAFETY: The name of an entry that is being looked up does not change.
-        unsafe { name(&raw const (*self.0.as_ptr()).__bindgen_anon_1.d_name) }
+    pub(crate) fn name(&self) -> &'a [u8] {
+        self.0.name()
     }
 
     /// Gives the entry its inode, or none; then it is known to all. May sleep.
@@ -232,12 +260,75 @@ impl<'a, T: FileSystem> NewDEntry<'a, T> {
     pub(crate) fn resolve(self, inode: Option<OwnedINode<T>>) -> Result<Resolved<'a, T>> {
         let inode = inode.map_or(ptr::null_mut(), OwnedINode::into_raw);
         // SAFETY: The entry is being looked up; this gives the reference to the inode away.
-        let other = from_err_ptr(unsafe { bindings::d_splice_alias(inode, self.0.as_ptr()) })?;
-        Ok(match NonNull::new(other) {
-            None => Resolved::This(self.0),
-            // INVARIANT: `d_splice_alias` took a reference.
-            Some(other) => Resolved::Other(OwnedDEntry(other.cast())),
-        })
+        unsafe { splice(self.0 .0, inode) }
+    }
+}
+
+/// Gives an entry an inode, or with null none, and makes it known.
+///
+/// # Safety
+///
+/// The entry must be unhashed and have no inode, and its directory be locked. A reference to the
+/// inode is given away.
+unsafe fn splice<T: FileSystem>(
+    dentry: &DEntry<T>,
+    inode: *mut bindings::inode,
+) -> Result<Resolved<'_, T>> {
+    // SAFETY: By the function's contract.
+    let other = from_err_ptr(unsafe { bindings::d_splice_alias(inode, dentry.as_ptr()) })?;
+    Ok(match NonNull::new(other) {
+        None => Resolved::This(dentry),
+        // INVARIANT: `d_splice_alias` took a reference.
+        Some(other) => Resolved::Other(OwnedDEntry(other.cast())),
+    })
+}
+
+/// An entry for a name that is known not to be, in a directory that is locked for changes: it can
+/// be made.
+pub(crate) struct NegativeDEntry<'a, T: FileSystem>(NamedDEntry<'a, T>);
+
+impl<'a, T: FileSystem> Deref for NegativeDEntry<'a, T> {
+    type Target = NamedDEntry<'a, T>;
+
+    fn deref(&self) -> &NamedDEntry<'a, T> {
+        &self.0
+    }
+}
+
+impl<'a, T: FileSystem> NegativeDEntry<'a, T> {
+    /// # Safety
+    ///
+    /// `ptr` must be an entry without an inode that is in no lookup, in a directory that is locked
+    /// for writing, for all of `'a`, and passed on once.
+    pub(super) unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
+        // SAFETY: By the function's contract.
+        Self(unsafe { NamedDEntry::from_raw(ptr) })
+    }
+
+    /// Gives the entry its inode, as [`NewDEntry::resolve`] does, which also says what the errors
+    /// are. May sleep.
+    pub(crate) fn resolve(self, inode: OwnedINode<T>) -> Result<Resolved<'a, T>> {
+        // SAFETY: The entry has no inode and its directory is locked; here it is unhashed. This
+        // gives the reference to the inode away.
+        unsafe {
+            bindings::d_drop(self.as_ptr());
+            splice(self.0 .0, inode.into_raw())
+        }
+    }
+
+    /// Gives the entry its inode where it is, known to others or not.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` for a directory, which might have an entry already.
+    pub(crate) fn instantiate(self, inode: OwnedINode<T>) -> Result<NamedDEntry<'a, T>> {
+        if inode.file_type() == FileType::Directory {
+            return Err(EIO);
+        }
+        // SAFETY: The entry has no inode and is in no lookup; this gives the reference to the inode
+        // away.
+        unsafe { bindings::d_instantiate(self.as_ptr(), inode.into_raw()) };
+        Ok(self.0)
     }
 }
 
@@ -249,13 +340,23 @@ pub(crate) enum Resolved<'a, T: FileSystem> {
     Other(OwnedDEntry<T>),
 }
 
-impl<T: FileSystem> core::ops::Deref for Resolved<'_, T> {
+impl<T: FileSystem> Deref for Resolved<'_, T> {
     type Target = DEntry<T>;
 
     fn deref(&self) -> &DEntry<T> {
         match self {
             Self::This(dentry) => dentry,
             Self::Other(dentry) => dentry,
+        }
+    }
+}
+
+impl<T: FileSystem> Resolved<'_, T> {
+    /// What the C side wants: null for the entry that was given, else the other one.
+    pub(super) fn into_raw(self) -> *mut bindings::dentry {
+        match self {
+            Self::This(_) => ptr::null_mut(),
+            Self::Other(other) => other.into_raw(),
         }
     }
 }
@@ -270,11 +371,7 @@ pub(super) unsafe fn lookup<T: FileSystem>(
     lookup: impl for<'a> FnOnce(NewDEntry<'a, T>) -> Result<Resolved<'a, T>>,
 ) -> *mut bindings::dentry {
     // SAFETY: By the function's contract.
-    match lookup(unsafe { NewDEntry::from_raw(dentry) }) {
-        Ok(Resolved::This(_)) => ptr::null_mut(),
-        Ok(Resolved::Other(other)) => other.into_raw(),
-        Err(err) => err.to_ptr(),
-    }
+    lookup(unsafe { NewDEntry::from_raw(dentry) }).map_or_else(Error::to_ptr, Resolved::into_raw)
 }
 
 /// What a path walk wants of a name.

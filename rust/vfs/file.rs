@@ -159,6 +159,12 @@ pub(crate) fn is_being_killed() -> bool {
     unsafe { (*current!().as_ptr()).flags & bindings::PF_SIGNALED != 0 }
 }
 
+/// The permissions that the running task does not want new files to have.
+pub(crate) fn current_umask() -> u32 {
+    // SAFETY: Reads what the running task alone changes.
+    unsafe { bindings::current_umask() as u32 }
+}
+
 /// Who holds locks on a file: all that share a table of descriptors, or an open file.
 #[derive(Clone, Copy)]
 pub(crate) struct LockOwner(pub(super) usize);

@@ -4,16 +4,18 @@
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
+mod names;
+
 use crate::{
     bindings,
     vfs::{
-        dentry::{self, DEntry, LookupFlags, NewDEntry, Resolved},
+        dentry::{self, DEntry, LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
         filesystem::FileSystem,
         inode::{INode, Time},
         ns::{Gid, Uid},
     },
 };
-use core::{marker::PhantomData, ptr};
+use core::marker::PhantomData;
 use kernel::{
     error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
     prelude::*,
@@ -66,44 +68,109 @@ pub(crate) trait INodeOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Makes a regular file. The directory is locked, as it is for the methods below.
-    fn create(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+    /// Makes a regular file. The directory is locked, as it is for the methods below; `mode` has the
+    /// type and the permissions that are wanted.
+    fn create<'a>(
+        _id_map: IdMap<'_>,
+        _dir: &INode<Self::FileSystem>,
+        _dentry: NegativeDEntry<'a, Self::FileSystem>,
+        _mode: u32,
+    ) -> Result<Resolved<'a, Self::FileSystem>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Makes a special file.
-    fn mknod(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+    /// Makes a special file, or a regular one. `device` is the number it stands for, as user space
+    /// has it.
+    fn mknod<'a>(
+        _id_map: IdMap<'_>,
+        _dir: &INode<Self::FileSystem>,
+        _dentry: NegativeDEntry<'a, Self::FileSystem>,
+        _mode: u32,
+        _device: u32,
+    ) -> Result<Resolved<'a, Self::FileSystem>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Makes a directory.
-    fn mkdir(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+    fn mkdir<'a>(
+        _id_map: IdMap<'_>,
+        _dir: &INode<Self::FileSystem>,
+        _dentry: NegativeDEntry<'a, Self::FileSystem>,
+        _mode: u32,
+    ) -> Result<Resolved<'a, Self::FileSystem>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Makes a symbolic link.
-    fn symlink(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+    /// Makes a symbolic link to `target`.
+    fn symlink<'a>(
+        _id_map: IdMap<'_>,
+        _dir: &INode<Self::FileSystem>,
+        _dentry: NegativeDEntry<'a, Self::FileSystem>,
+        _target: &CStr,
+    ) -> Result<Resolved<'a, Self::FileSystem>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Gives an inode one more name.
-    fn link(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+    /// Gives `inode`, which is no directory, one more name.
+    fn link<'a>(
+        _inode: &INode<Self::FileSystem>,
+        _dir: &INode<Self::FileSystem>,
+        _dentry: NegativeDEntry<'a, Self::FileSystem>,
+    ) -> Result<Resolved<'a, Self::FileSystem>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Takes a name from what is not a directory.
-    fn unlink(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+    fn unlink(
+        _dir: &INode<Self::FileSystem>,
+        _dentry: NamedDEntry<'_, Self::FileSystem>,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Takes the name from an empty directory.
-    fn rmdir(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+    fn rmdir(_dir: &INode<Self::FileSystem>, _dentry: NamedDEntry<'_, Self::FileSystem>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Gives an inode another name.
-    fn rename(_dir: &INode<Self::FileSystem>, _dentry: &DEntry<Self::FileSystem>) -> Result {
+    /// Gives what is at `from` the name `to`, each a directory and an entry in it. Both directories
+    /// are locked, and no directory comes to be in itself.
+    fn rename(
+        _id_map: IdMap<'_>,
+        _from: (&INode<Self::FileSystem>, NamedDEntry<'_, Self::FileSystem>),
+        _to: (&INode<Self::FileSystem>, NamedDEntry<'_, Self::FileSystem>),
+        _flags: RenameFlags,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// What renameat2(2) is to do beside renaming: `RENAME_*`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RenameFlags(u32);
+
+impl RenameFlags {
+    const KNOWN: u32 =
+        bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE | bindings::RENAME_WHITEOUT;
+
+    /// The flags as user space has them.
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether there are others than those of Linux 7.3.
+    pub(crate) fn has_unknown(self) -> bool {
+        self.0 & !Self::KNOWN != 0
+    }
+
+    /// The two names change places.
+    pub(crate) fn exchanges(self) -> bool {
+        self.0 & bindings::RENAME_EXCHANGE != 0
     }
 }
 
@@ -206,6 +273,9 @@ pub(crate) const MODIFY_STATS: u32 =
 /// What changes with the entries of a directory.
 pub(crate) const DIRECTORY_STATS: u32 = MODIFY_STATS | bindings::STATX_SIZE | bindings::STATX_NLINK;
 
+/// The time of the last change of the inode.
+pub(crate) const CTIME_STAT: u32 = bindings::STATX_CTIME;
+
 /// The size.
 pub(crate) const SIZE_STAT: u32 = bindings::STATX_SIZE;
 
@@ -305,28 +375,6 @@ pub(super) fn table<O: INodeOperations>() -> &'static bindings::inode_operations
 
 /// What the C side calls.
 struct Callbacks<O: INodeOperations>(PhantomData<O>);
-
-/// A callback for a method that gets a directory and an entry. In the C argument list, these come
-/// after what is in the brackets and before what is in the second ones.
-macro_rules! entry_callback {
-    ($name:ident, [$($before:ty)?], [$($after:ty),*]) => {
-        /// # Safety
-        ///
-        /// To be called as the operation of that name in `struct inode_operations`, for this type.
-        unsafe extern "C" fn $name(
-            $(_: $before,)?
-            dir: *mut bindings::inode,
-            dentry: *mut bindings::dentry,
-            $(_: $after),*
-        ) -> c_int {
-            from_result(|| {
-                // SAFETY: The C side gives a directory and an entry of this file system.
-                let (dir, dentry) = unsafe { (INode::from_raw(dir), DEntry::from_raw(dentry)) };
-                O::$name(dir, dentry).map(|()| 0)
-            })
-        }
-    };
-}
 
 impl<O: INodeOperations> Callbacks<O> {
     const OPERATIONS: bindings::inode_operations = bindings::inode_operations {
@@ -495,50 +543,4 @@ impl<O: INodeOperations> Callbacks<O> {
         // SAFETY: The C side gives an entry of this file system.
         from_result(|| O::setattr(unsafe { DEntry::from_raw(dentry) }).map(|()| 0))
     }
-
-    /// # Safety
-    ///
-    /// To be called as `mkdir` of `struct inode_operations`, for this type.
-    unsafe extern "C" fn mkdir(
-        _idmap: *mut bindings::mnt_idmap,
-        dir: *mut bindings::inode,
-        dentry: *mut bindings::dentry,
-        _mode: bindings::umode_t,
-    ) -> *mut bindings::dentry {
-        // SAFETY: The C side gives a directory and an entry of this file system.
-        match unsafe { O::mkdir(INode::from_raw(dir), DEntry::from_raw(dentry)) } {
-            Ok(()) => ptr::null_mut(),
-            Err(err) => err.to_ptr(),
-        }
-    }
-
-    /// # Safety
-    ///
-    /// To be called as `link` of `struct inode_operations`, for this type.
-    unsafe extern "C" fn link(
-        _old: *mut bindings::dentry,
-        dir: *mut bindings::inode,
-        dentry: *mut bindings::dentry,
-    ) -> c_int {
-        from_result(|| {
-            // SAFETY: The C side gives a directory and an entry of this file system.
-            let (dir, dentry) = unsafe { (INode::from_raw(dir), DEntry::from_raw(dentry)) };
-            O::link(dir, dentry).map(|()| 0)
-        })
-    }
-
-    entry_callback!(create, [*mut bindings::mnt_idmap], [bindings::umode_t]);
-    entry_callback!(
-        mknod,
-        [*mut bindings::mnt_idmap],
-        [bindings::umode_t, bindings::dev_t]
-    );
-    entry_callback!(symlink, [*mut bindings::mnt_idmap], [*const c_char]);
-    entry_callback!(unlink, [], []);
-    entry_callback!(rmdir, [], []);
-    entry_callback!(
-        rename,
-        [*mut bindings::mnt_idmap],
-        [*mut bindings::inode, *mut bindings::dentry, c_uint]
-    );
 }

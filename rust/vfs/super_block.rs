@@ -372,6 +372,17 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
         }
     }
 
+    /// Leaves it to the file system to apply the caller's umask to what is made; returns whether who
+    /// mounts it wants it not to be applied at all.
+    pub(crate) fn keep_umask(&mut self) -> bool {
+        let posix_acl = bindings::SB_POSIXACL as c_ulong;
+        // SAFETY: The superblock is ours while it is filled.
+        let flags = unsafe { &mut (*self.as_ptr()).s_flags };
+        let unmasked = *flags & posix_acl != 0;
+        *flags |= posix_acl;
+        unmasked
+    }
+
     /// Gives the superblock a backing device of its own, which lets the file system have at most one
     /// per cent of the memory that may be dirty. Its name is the device number, and `suffix` where
     /// that of a block device would clash. May sleep.

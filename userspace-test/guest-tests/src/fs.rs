@@ -115,8 +115,14 @@ impl Fs {
     /// Mounts a file system with an option, and settles `INIT` without any feature.
     #[track_caller]
     pub fn with_option(env: &Env, option: &str) -> Self {
-        let (channel, mount, dir) = mount(env, &MountOptions::new(env.kind).option(option));
-        Self::settle(channel, mount, dir, &InitConfig::default())
+        Self::with_options(env, option, &InitConfig::default())
+    }
+
+    /// Mounts a file system with options, separated by commas, and settles `INIT`.
+    #[track_caller]
+    pub fn with_options(env: &Env, options: &str, config: &InitConfig) -> Self {
+        let (channel, mount, dir) = mount(env, &MountOptions::new(env.kind).option(options));
+        Self::settle(channel, mount, dir, config)
     }
 
     /// Mounts a file system, and takes `flags` of those that are offered.
@@ -156,6 +162,25 @@ impl Fs {
         Self::settle(channel, mount, dir, config)
     }
 
+    /// Mounts a file system whose daemon knows the protocol up to `minor`, without any feature.
+    #[track_caller]
+    pub fn with_minor(env: &Env, minor: u32) -> Self {
+        let (channel, mount, dir) = mount(env, &MountOptions::new(env.kind));
+        let init = next(&channel);
+        let answer = abi::InitOut {
+            major: abi::KERNEL_VERSION,
+            minor,
+            max_write: 65536,
+            ..Default::default()
+        };
+        channel.reply(init.unique(), &answer).expect("the answer");
+        Self {
+            channel,
+            mount: Some(mount),
+            dir,
+        }
+    }
+
     #[track_caller]
     fn settle(channel: Channel, mount: Mount, dir: PathBuf, config: &InitConfig) -> Self {
         let init = next(&channel);
@@ -191,6 +216,13 @@ impl Fs {
             req.request()
         );
         req
+    }
+
+    /// Answers the next request, a lookup, with that there is no such name.
+    #[track_caller]
+    pub fn deny_name(&self) {
+        let lookup = self.expect(Opcode::Lookup);
+        self.reply_error(&lookup, Errno::ENOENT);
     }
 
     /// Fails the test when a request comes within `pause`.

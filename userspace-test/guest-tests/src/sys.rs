@@ -96,6 +96,67 @@ pub fn readlink(path: &Path) -> io::Result<OsString> {
     Ok(OsString::from_vec(bytes))
 }
 
+/// `renameat2(2)`, with some of `RENAME_…`.
+pub fn rename(from: &Path, to: &Path, flags: u32) -> io::Result<()> {
+    let (from, to) = (c_string(from)?, c_string(to)?);
+    let (cwd, from, to) = (libc::AT_FDCWD, from.as_ptr(), to.as_ptr());
+    // SAFETY: Both paths are C strings.
+    check(unsafe { libc::syscall(libc::SYS_renameat2, cwd, from, cwd, to, flags) }).map(drop)
+}
+
+/// `link(2)`.
+pub fn link(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (c_string(from)?, c_string(to)?);
+    // SAFETY: Both paths are C strings.
+    check(unsafe { libc::link(from.as_ptr(), to.as_ptr()) }.into()).map(drop)
+}
+
+/// `mknod(2)`, with the type in `mode`.
+pub fn mknod(path: &Path, mode: u32, device: u64) -> io::Result<()> {
+    let path = c_string(path)?;
+    // SAFETY: The path is a C string.
+    check(unsafe { libc::mknod(path.as_ptr(), mode, device) }.into()).map(drop)
+}
+
+/// `mkdir(2)`.
+pub fn mkdir(path: &Path, mode: u32) -> io::Result<()> {
+    let path = c_string(path)?;
+    // SAFETY: The path is a C string.
+    check(unsafe { libc::mkdir(path.as_ptr(), mode) }.into()).map(drop)
+}
+
+/// `symlink(2)`.
+pub fn symlink(target: &str, path: &Path) -> io::Result<()> {
+    let (target, path) = (CString::new(target)?, c_string(path)?);
+    // SAFETY: Both are C strings.
+    check(unsafe { libc::symlink(target.as_ptr(), path.as_ptr()) }.into()).map(drop)
+}
+
+/// `unlink(2)`.
+pub fn unlink(path: &Path) -> io::Result<()> {
+    let path = c_string(path)?;
+    // SAFETY: The path is a C string.
+    check(unsafe { libc::unlink(path.as_ptr()) }.into()).map(drop)
+}
+
+/// `rmdir(2)`.
+pub fn rmdir(path: &Path) -> io::Result<()> {
+    let path = c_string(path)?;
+    // SAFETY: The path is a C string.
+    check(unsafe { libc::rmdir(path.as_ptr()) }.into()).map(drop)
+}
+
+/// `fstat(2)` of what is cached, however old.
+pub fn fstat_cached(file: &File) -> io::Result<libc::statx> {
+    let mut out = MaybeUninit::zeroed();
+    let (flags, mask) = (libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC, 0x7ff);
+    let fd = file.as_raw_fd();
+    // SAFETY: The path is a C string, and `out` has room for the structure.
+    check(unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, out.as_mut_ptr()) }.into())?;
+    // SAFETY: The kernel filled it in, and zeroes are valid for all of its fields.
+    Ok(unsafe { out.assume_init() })
+}
+
 /// A directory entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -116,26 +116,8 @@ fn batches_fit_the_buffer(env: &Env) {
     fs.expect_silence(Duration::from_millis(50));
 }
 
-/// A file system whose daemon knows the protocol up to `minor`.
-fn with_minor(env: &Env, minor: u32) -> Fs {
-    let (channel, mount, dir) = crate::fs::mount(env, &rawfuse::MountOptions::new(env.kind));
-    let init = crate::fs::next(&channel);
-    let answer = abi::InitOut {
-        major: 7,
-        minor,
-        max_write: 65536,
-        ..Default::default()
-    };
-    channel.reply(init.unique(), &answer).expect("the answer");
-    Fs {
-        channel,
-        mount: Some(mount),
-        dir,
-    }
-}
-
 fn minor_15_has_no_batches(env: &Env) {
-    let fs = with_minor(env, 15);
+    let fs = Fs::with_minor(env, 15);
     for nodeid in 10..20 {
         look_up(&fs, &nodeid.to_string(), nodeid, 3600);
     }
@@ -264,7 +246,7 @@ fn open_files_keep_their_inode(env: &Env) {
 
 fn forgets_and_requests_take_turns(env: &Env) {
     // When both wait: at most 16 forgets, then at most 8 requests, and so on.
-    let fs = with_minor(env, 15);
+    let fs = Fs::with_minor(env, 15);
     for nodeid in 0..100 {
         look_up(&fs, &nodeid.to_string(), nodeid + 10, 3600);
     }

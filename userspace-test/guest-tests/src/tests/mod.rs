@@ -21,6 +21,7 @@ mod init;
 mod interrupt;
 mod limits;
 mod lookup;
+mod make;
 mod module;
 mod mount;
 mod notify_data;
@@ -35,6 +36,7 @@ mod read;
 mod readiness;
 mod recover;
 mod registered;
+mod rename;
 mod reply;
 mod splice;
 mod statfs;
@@ -42,6 +44,7 @@ mod successor;
 mod suspend;
 mod symlink;
 mod sync_init;
+mod unlink;
 
 /// The tests of one file. Those that take long have their limit, in seconds, after `=>`.
 macro_rules! tests {
@@ -91,6 +94,9 @@ pub fn all() -> Vec<Test> {
         posix_locks::tests(),
         flock::tests(),
         symlink::tests(),
+        make::tests(),
+        unlink::tests(),
+        rename::tests(),
         statfs::tests(),
         forget::tests(),
         notify_inode::tests(),

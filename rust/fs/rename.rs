@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Renaming.
+
+use super::{
+    inode::{directory_changed, names_changed},
+    lookup,
+    mount::Mount,
+    remove::removed,
+    superblock::Fuse,
+    INode,
+};
+use crate::{
+    abi::{Rename2In, RenameIn},
+    message::{op, Operation, Request},
+    vfs::{
+        dentry::NamedDEntry,
+        inode_ops::{IdMap, RenameFlags},
+    },
+};
+use kernel::prelude::*;
+
+/// A directory, and an entry in it.
+type Name<'a> = (&'a INode, NamedDEntry<'a, Fuse>);
+
+/// The first minor version with RENAME2.
+const RENAME2_SINCE: u32 = 23;
+
+/// See [`INodeOperations::rename`](crate::vfs::inode_ops::INodeOperations::rename).
+///
+/// # Errors
+///
+/// The daemon's; `EINVAL` for flags that nobody knows, or that the daemon does not.
+pub(super) fn rename(
+    _id_map: IdMap<'_>,
+    from: Name<'_>,
+    to: Name<'_>,
+    flags: RenameFlags,
+) -> Result {
+    let (old_dir, new_dir) = (from.0, to.0);
+    let mount = Mount::of(old_dir);
+    old_dir.data().check()?;
+    if flags.has_unknown() {
+        return Err(EINVAL);
+    }
+    let newdir = new_dir.data().nodeid();
+    if flags.is_empty() {
+        return send::<op::Rename>(&from, &to, flags, &RenameIn { newdir });
+    }
+    if mount.lacks.rename2.get() || mount.connection.terms().minor < RENAME2_SINCE {
+        return Err(EINVAL);
+    }
+    let arguments = Rename2In {
+        newdir,
+        flags: flags.bits(),
+        ..Default::default()
+    };
+    match send::<op::Rename2>(&from, &to, flags, &arguments) {
+        Err(err) if err == ENOSYS => {
+            mount.lacks.rename2.set();
+            Err(EINVAL)
+        }
+        result => result,
+    }
+}
+
+fn send<O: Operation>(
+    from: &Name<'_>,
+    to: &Name<'_>,
+    flags: RenameFlags,
+    arguments: &O::In,
+) -> Result {
+    let ((old_dir, old), (new_dir, new)) = (from, to);
+    let connection = &Mount::of(old_dir).connection;
+    let request = Request::<O>::new(connection, old_dir.data().nodeid(), arguments)?
+        .name(old.name())?
+        .name(new.name())?;
+    match connection.call(request) {
+        Ok(_) => {
+            old.inode().inspect(|inode| names_changed(inode));
+            directory_changed(old_dir);
+            directory_changed(new_dir);
+            if flags.exchanges() {
+                new.inode().inspect(|inode| names_changed(inode));
+            } else {
+                removed(new);
+            }
+            Ok(())
+        }
+        Err(err) => {
+            if err == EINTR || err == ENOENT {
+                // Whether it has been renamed only the daemon knows.
+                lookup::invalidate(old);
+                if new.inode().is_some() {
+                    lookup::invalidate(new);
+                }
+            }
+            Err(err)
+        }
+    }
+}
