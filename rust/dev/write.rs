@@ -66,7 +66,9 @@ pub(super) fn write(line: &Line, mut from: Source<'_, '_>) -> Result<usize> {
             let fixed = message.reply_size(connection.terms().minor);
             match message.reply().fill(&mut from, len - header_len, fixed) {
                 Ok(()) => (Ok(()), Ok(len)),
-                Err(error) => (Err(EIO), Err(error)),
+                Err(EINVAL) => (Err(EIO), Err(EINVAL)),
+                // The copy has broken off, and with it the answer.
+                Err(error) => return Err(error),
             }
         }
     };

@@ -32,7 +32,11 @@ impl Data {
     fn fill(&mut self, from: &mut Source<'_, '_>, len: usize) -> Result {
         match self {
             Data::None => {}
-            Data::Bytes(bytes) => from.append_to(bytes)?,
+            Data::Bytes(bytes) => {
+                // A daemon that was killed may have begun to answer before.
+                bytes.clear();
+                from.append_to(bytes)?;
+            }
             Data::Folios(folios) => {
                 let mut left = len;
                 for folio in folios.iter_mut() {

@@ -2,10 +2,12 @@
 
 //! Replies.
 
-use super::{lifecycle::DeviceId, state::Place, table::Index, Carried, Queue, INTERRUPT_BIT};
-use crate::sys::{errno, Box, Error, Result};
+use super::{lifecycle::DeviceId, place::Place, table::Index, Carried, Queue, INTERRUPT_BIT};
+use crate::sys::{self, errno, Box, Result};
 
-/// A request whose reply is being copied. Ends with EIO when it is dropped.
+/// A request whose reply is being copied. When it is dropped, for the copy broke off, the request
+/// ends with EIO; but when it broke off because the daemon's thread is being killed, the request is
+/// put back as one that is not answered.
 pub(crate) struct Answer<'q, C: Carried> {
     queue: &'q Queue<C>,
     index: Index,
@@ -108,7 +110,12 @@ impl<C: Carried> Answer<'_, C> {
 
 impl<C: Carried> Drop for Answer<'_, C> {
     fn drop(&mut self) {
-        let error: Error = errno::EIO;
-        let _ = self.end(Err(error));
+        if !sys::is_dying() {
+            let _ = self.end(Err(errno::EIO));
+            return;
+        }
+        if let Some(request) = self.request.take() {
+            self.queue.lock().unanswered(self.index, request);
+        }
     }
 }

@@ -8,7 +8,8 @@
 //! gate until there are fewer.
 
 use super::{
-    state::{Locked, Place, State},
+    place::Place,
+    state::{Locked, State},
     table::Index,
     Carried, Queue, Refusable,
 };

@@ -3,7 +3,8 @@
 //! Waiting for a reply, and signals.
 
 use super::{
-    state::{Locked, Place, Slot},
+    place::Place,
+    state::{Locked, Slot},
     table::{Growth, Index},
     Carried, Forget, ForgetNode, Queue, Refusable,
 };

@@ -4,8 +4,9 @@
 //! checked each time the lock is released.
 
 use super::{
+    place::Place,
     reader::Given,
-    state::{Place, Slot, State, INTERRUPT, PLACE},
+    state::{Slot, State, INTERRUPT, PLACE},
     table::{Index, Linked, List, Slots},
     Carried,
 };
@@ -53,6 +54,7 @@ impl<C: Carried> State<C> {
     /// Fails when something does not hold.
     pub(super) fn check(&mut self) {
         self.check_places();
+        self.check_order();
         self.check_requests();
         self.check_limits();
         self.check_interrupts();
@@ -118,6 +120,20 @@ impl<C: Carried> State<C> {
             listed.len() + ended == total,
             "a slot is in no list, or in two"
         );
+    }
+
+    /// What a reader has taken before is in front of what none has, in the order in which it was
+    /// taken first.
+    fn check_order(&mut self) {
+        let mut before = 1;
+        for index in members(&self.lists.pending, &mut self.slots) {
+            let taken = match self.slots.at(index).taken {
+                0 => u64::MAX,
+                taken => taken,
+            };
+            assert!(before <= taken, "put back out of order");
+            before = taken;
+        }
     }
 
     /// A request has what its place asks for.

@@ -3,8 +3,9 @@
 //! The connection starts, devices come and go, all is aborted.
 
 use super::{
+    place::Place,
     reader::Given,
-    state::{Locked, Place, State, PLACE},
+    state::{Locked, State, PLACE},
     table::{Growth, Index, Linked, Links, List},
     Carried, Queue,
 };
@@ -76,13 +77,10 @@ impl<C: Carried> Queue<C> {
         self.lock().connected
     }
 
-    /// Adds a device. ENOTCONN after an abort, ENOMEM; may sleep.
+    /// Adds a device; after an abort, one that says so to who reads. ENOMEM; may sleep.
     pub(crate) fn attach(&self) -> Result<DeviceId> {
         loop {
             let mut lock = self.lock();
-            if !lock.connected {
-                return Err(errno::ENOTCONN);
-            }
             if let Some(index) = lock.lists.devices.claim() {
                 return Ok(DeviceId(index));
             }

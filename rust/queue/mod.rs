@@ -19,6 +19,7 @@
 //! reply back, or the caller that takes it home. A caller that is killed while the daemon has its
 //! request goes at once and leaves the request behind, for it owns all that it carries.
 //!
+//! - [`place`]: where a request can be
 //! - [`table`]: slots, and the lists that run through them
 //! - [`state`]: what the lock protects, and the one function that moves a request
 //! - [`caller`]: waiting for a reply, and signals
@@ -46,6 +47,7 @@ mod caller;
 mod invariants;
 mod latency;
 mod lifecycle;
+mod place;
 mod reader;
 mod resend;
 mod snapshot;
@@ -58,9 +60,10 @@ pub(crate) use answer::InterruptAnswer;
 pub(crate) use background::{DEFAULT_CONGESTION_THRESHOLD, DEFAULT_MAX_BACKGROUND};
 pub(crate) use caller::forget_node;
 pub(crate) use lifecycle::DeviceId;
+pub(crate) use place::Place;
 pub(crate) use reader::{Delivery, Work};
 pub(crate) use snapshot::{Counts, Entry};
-pub(crate) use state::{Facts, Place};
+pub(crate) use state::Facts;
 
 use crate::sys::{fifo, Bell, Box, Error, Lock, Result};
 use state::{Locked, State};

@@ -8,11 +8,12 @@
 
 use super::{
     lifecycle::DeviceId,
-    state::{unique, Locked, Place, State, PLACE},
+    place::Place,
+    state::{unique, Locked, State, PLACE},
     table::{Growth, Index, Linked, Links},
     Carried, Forget, Queue,
 };
-use crate::sys::{errno, fifo::Fifo, park_from, Box, Error, Result, Sleep, Thread};
+use crate::sys::{self, errno, fifo::Fifo, park_from, Box, Error, Result, Sleep, Thread};
 
 /// Where a reader waits.
 pub(super) struct Seat {
@@ -80,7 +81,9 @@ pub(crate) enum Work<'q, C: Carried> {
     Request(Delivery<'q, C>),
 }
 
-/// A request that is being copied to a daemon. Ends with EIO when it is dropped.
+/// A request that is being copied to a daemon. When it is dropped, for the copy broke off, the request
+/// ends with EIO; but when it broke off because the daemon's thread is being killed, the request is
+/// put back for another to read.
 pub(crate) struct Delivery<'q, C: Carried> {
     queue: &'q Queue<C>,
     index: Index,
@@ -93,7 +96,8 @@ impl<C: Carried> Queue<C> {
     /// turns; at most `max_forgets` (at least 1) at a time.
     ///
     /// With nothing there, waits when `wait` is set (ERESTARTSYS on a signal), else EAGAIN. After
-    /// an abort ENODEV, or ECONNABORTED where asked for.
+    /// an abort ENODEV, or ECONNABORTED where asked for. A thread that is being killed gets
+    /// ERESTARTSYS: what it took would be lost with it.
     pub(crate) fn read(
         &self,
         device: DeviceId,
@@ -196,12 +200,20 @@ impl<C: Carried> Locked<'_, C> {
         if !self.connected {
             return Some(Err(self.reader_error));
         }
+        if sys::is_dying() {
+            self.call_for_another();
+            return Some(Err(errno::ERESTARTSYS));
+        }
         let taken = self.take_queued(device, max_forgets)?;
-        // There is more, and nobody is on the way to it.
+        self.call_for_another();
+        Some(Ok(taken))
+    }
+
+    /// Sends another reader to what there is beside requests, when nobody is on the way to it.
+    fn call_for_another(&mut self) {
         if !self.interrupts.is_empty() || !self.forgets.is_empty() {
             self.call_for_reader();
         }
-        Some(Ok(taken))
     }
 
     fn take_queued(&mut self, device: DeviceId, max_forgets: usize) -> Option<Taken<C>> {
@@ -225,8 +237,13 @@ impl<C: Carried> Locked<'_, C> {
     }
 
     fn deliver(&mut self, index: Index, device: DeviceId) -> Option<Taken<C>> {
-        let slot = self.slots.at(index);
+        let State { slots, takings, .. } = &mut **self;
+        let slot = slots.at(index);
         slot.device = device.index();
+        if slot.taken == 0 {
+            *takings += 1;
+            slot.taken = *takings;
+        }
         let unique = slot.unique(index);
         let request = slot.request.take()?;
         self.move_to(index, Place::Reading);
@@ -292,26 +309,28 @@ impl<C: Carried> Delivery<'_, C> {
         }
     }
 
-    /// The daemon has it all. Returns what the reader gets instead when all was aborted meanwhile.
+    /// The daemon has it all. Returns what the reader gets instead when all was aborted meanwhile,
+    /// or when its thread is being killed and never gets to know of the request.
     pub(crate) fn sent(mut self) -> Result {
         let Some(request) = self.request.take() else {
             return Ok(());
         };
         let mut lock = self.queue.lock();
-        lock.reads += 1;
-        let read = lock.reads;
         let slot = lock.slots.at(self.index);
         if slot.doomed {
             let error = lock.reader_error;
             lock.end(self.index, request, Err(errno::ECONNABORTED));
             return Err(error);
         }
+        if sys::is_dying() {
+            lock.unread(self.index, request);
+            return Err(errno::ERESTARTSYS);
+        }
         if !request.has_reply() {
             lock.end(self.index, request, Ok(()));
             return Ok(());
         }
         slot.request = Some(request);
-        slot.read = read;
         let interrupted = slot.interrupted;
         lock.move_to(self.index, Place::Processing);
         if interrupted {
@@ -337,6 +356,10 @@ impl<C: Carried> Delivery<'_, C> {
 
 impl<C: Carried> Drop for Delivery<'_, C> {
     fn drop(&mut self) {
-        self.end(errno::EIO);
+        if !sys::is_dying() {
+            self.end(errno::EIO);
+        } else if let Some(request) = self.request.take() {
+            self.queue.lock().unread(self.index, request);
+        }
     }
 }

@@ -4,14 +4,15 @@
 
 use super::{
     lifecycle::DeviceId,
-    state::{Place, State},
+    place::Place,
+    state::{Locked, State},
     table::Index,
     Carried, Queue,
 };
-use crate::sys::errno;
+use crate::sys::{errno, Box};
 
 impl<C: Carried> Queue<C> {
-    /// Sends again, before all that is pending and in the order in which they were read, the
+    /// Sends again, before all that is pending and in the order in which they were first read, the
     /// requests that were read and not answered. They are marked in their `unique`, by which alone
     /// they can be answered from now on. Does nothing after an abort.
     pub(crate) fn resend(&self) {
@@ -47,15 +48,48 @@ impl<C: Carried> State<C> {
         self.put_back(|each| each == device.index());
     }
 
-    /// Puts back what those devices were processing.
+    /// Puts back what those devices were processing, marked: the daemon may have acted on it.
     fn put_back(&mut self, mut from: impl FnMut(Index) -> bool) {
-        // The latest first, each in front of those before.
-        while let Some(index) = self.last_read(&mut from) {
+        // The latest first, which saves looking for its place.
+        while let Some(index) = self.last_taken(&mut from) {
             self.uninterrupt(index);
             self.slots.at(index).resent = true;
-            self.move_to_front(index);
+            self.pend_again(index);
         }
-        // Readers idle only while nothing is pending.
+        self.offer_again();
+    }
+
+    /// The request that was taken last of what those devices are processing.
+    fn last_taken(&mut self, from: &mut impl FnMut(Index) -> bool) -> Option<Index> {
+        let mut last: Option<(u64, Index)> = None;
+        let mut device = 0;
+        while let Some(each) = self.lists.devices.get(device) {
+            if let Some(index) = each.processing.back().filter(|_| from(device)) {
+                let taken = self.slots.at(index).taken;
+                last = last.max(Some((taken, index)));
+            }
+            device += 1;
+        }
+        last.map(|(_, index)| index)
+    }
+
+    /// Moves a request back to pending: before all that no reader has taken yet, and in the order
+    /// of those that one had.
+    fn pend_again(&mut self, index: Index) {
+        self.move_to(index, Place::Pending);
+        let State { lists, slots, .. } = self;
+        let taken = slots.at(index).taken;
+        lists.pending.remove(slots, index);
+        let mut behind = lists.pending.front();
+        while let Some(other) = behind.filter(|other| (1..taken).contains(&slots.at(*other).taken))
+        {
+            behind = lists.pending.after(slots, other);
+        }
+        lists.pending.insert(slots, index, behind);
+    }
+
+    /// Readers idle only while nothing is pending.
+    fn offer_again(&mut self) {
         while let (false, Some(index)) = (self.idle.is_empty(), self.lists.pending.front()) {
             self.offer(index);
         }
@@ -63,24 +97,35 @@ impl<C: Carried> State<C> {
             self.ring();
         }
     }
+}
 
-    /// The request that was read last of what those devices are processing.
-    fn last_read(&mut self, from: &mut impl FnMut(Index) -> bool) -> Option<Index> {
-        let mut last: Option<(u64, Index)> = None;
-        let mut device = 0;
-        while let Some(each) = self.lists.devices.get(device) {
-            if let Some(index) = each.processing.back().filter(|_| from(device)) {
-                let read = self.slots.at(index).read;
-                last = last.max(Some((read, index)));
-            }
-            device += 1;
+impl<C: Carried> Locked<'_, C> {
+    /// The thread that was reading a request is being killed: another will read it. It is not marked
+    /// as one that is sent again, for it was never sent: read(2) does not return to that thread, so no
+    /// daemon can have acted on what was copied. So it may also be taken back by its caller.
+    pub(super) fn unread(mut self, index: Index, request: Box<C>) {
+        let slot = self.slots.at(index);
+        if slot.doomed {
+            return self.end(index, request, Err(errno::ECONNABORTED));
         }
-        last.map(|(_, index)| index)
+        slot.request = Some(request);
+        self.pend_again(index);
+        self.offer_again();
     }
 
-    fn move_to_front(&mut self, index: Index) {
-        self.move_to(index, Place::Pending);
-        self.lists.pending.remove(&mut self.slots, index);
-        self.lists.pending.push_front(&mut self.slots, index);
+    /// The thread that was answering a request is being killed: it is not answered, as if that thread
+    /// had not begun. Whoever has the device next sends it again, answers it, or closes the device.
+    pub(super) fn unanswered(mut self, index: Index, request: Box<C>) {
+        let slot = self.slots.at(index);
+        if slot.doomed {
+            return self.end(index, request, Err(errno::ECONNABORTED));
+        }
+        slot.request = Some(request);
+        let interrupted = slot.interrupted;
+        self.move_to(index, Place::Processing);
+        // A signal may have come meanwhile; and whoever was told of an earlier one is dying.
+        if interrupted {
+            self.interrupt(index);
+        }
     }
 }

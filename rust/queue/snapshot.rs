@@ -2,10 +2,7 @@
 
 //! Looking in.
 
-use super::{
-    state::{Facts, Place},
-    Carried, Queue,
-};
+use super::{place::Place, state::Facts, Carried, Queue};
 use crate::sys::{self, Result, Vec, VecExt};
 
 /// A request, as it was when the lock was held.

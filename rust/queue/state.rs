@@ -6,79 +6,13 @@ use super::{
     background::Limits,
     latency::Latency,
     lifecycle::Device,
+    place::Place,
     reader::{ForgetTurn, Given, Seat},
     table::{Index, Linked, Links, List, Table},
     Carried, Forget, Queue, INTERRUPT_BIT, RESEND_BIT,
 };
 use crate::sys::{self, fifo::Fifo, Box, Error, Guard, Result, Thread, Vec};
 use core::ops::{Deref, DerefMut};
-
-/// Where a request is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum Place {
-    /// Nowhere: not made yet, or gone.
-    None,
-    /// Held back until the connection has started, or (background requests) until there are fewer
-    /// of them.
-    Gate,
-    /// Background, and not yet offered to the daemon.
-    Background,
-    /// Waiting for the daemon to read it.
-    Pending,
-    /// Given to a reader that wakes.
-    Handed,
-    /// Being copied to the daemon.
-    Reading,
-    /// Read, and not yet answered.
-    Processing,
-    /// Its reply is being copied.
-    Writing,
-    /// Aborted, and about to end.
-    Aborting,
-    /// Ended; its caller has not yet come for it, or [`Carried::ended`] is being told.
-    Ended,
-}
-
-impl Place {
-    /// How many there are.
-    pub(crate) const COUNT: usize = Place::Ended as usize + 1;
-
-    /// All of them, in the order of a request's life.
-    pub(crate) const ALL: [Place; Place::COUNT] = [
-        Place::None,
-        Place::Gate,
-        Place::Background,
-        Place::Pending,
-        Place::Handed,
-        Place::Reading,
-        Place::Processing,
-        Place::Writing,
-        Place::Aborting,
-        Place::Ended,
-    ];
-
-    /// Whether a reader or a writer has the request: there is one list for those.
-    fn is_copy(self) -> bool {
-        matches!(self, Place::Handed | Place::Reading | Place::Writing)
-    }
-
-    /// The name as it stands in traces and in `queues`.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Place::None => "none",
-            Place::Gate => "gate",
-            Place::Background => "background",
-            Place::Pending => "pending",
-            Place::Handed => "handed",
-            Place::Reading => "reading",
-            Place::Processing => "processing",
-            Place::Writing => "writing",
-            Place::Aborting => "aborting",
-            Place::Ended => "ended",
-        }
-    }
-}
 
 /// What to call a request in a trace or a snapshot.
 #[derive(Clone, Copy, Default)]
@@ -120,8 +54,9 @@ pub(super) struct Slot<C> {
     pub(super) doomed: bool,
     /// It is sent again.
     pub(super) resent: bool,
-    /// How many requests had been read when it had been: a device's requests are in this order.
-    pub(super) read: u64,
+    /// How many requests had been taken by a reader when it first was, itself counted; 0 when it has
+    /// not been. What is put back is in this order.
+    pub(super) taken: u64,
     /// The device that read it.
     pub(super) device: Index,
     /// The reader it was handed to.
@@ -148,7 +83,7 @@ impl<C> Slot<C> {
             interrupt_queued: false,
             doomed: false,
             resent: false,
-            read: 0,
+            taken: 0,
             device: 0,
             seat: 0,
             facts: Facts::default(),
@@ -230,6 +165,11 @@ pub(super) mod unique {
     }
 }
 
+/// Whether a reader or a writer has what is there: there is one list for those.
+fn is_copy(place: Place) -> bool {
+    matches!(place, Place::Handed | Place::Reading | Place::Writing)
+}
+
 /// The lists that keep the requests of each [`Place`].
 pub(super) struct Lists {
     /// Requests with a caller that wait for the connection to start.
@@ -304,8 +244,8 @@ pub(super) struct State<C: Carried> {
     pub(super) no_interrupt: bool,
     /// The connection outlives its last device.
     pub(super) recover: bool,
-    /// How many requests have been read.
-    pub(super) reads: u64,
+    /// How many requests have been taken by a reader.
+    pub(super) takings: u64,
     /// Waits until no request is left.
     pub(super) drain: Option<Thread>,
 
@@ -347,7 +287,7 @@ impl<C: Carried> State<C> {
             reader_error: sys::errno::ENODEV,
             no_interrupt: false,
             recover: false,
-            reads: 0,
+            takings: 0,
             drain: None,
             passed: [0; Place::COUNT],
             passed_interrupts: 0,
@@ -370,6 +310,7 @@ impl<C: Carried> State<C> {
         slot.interrupt_queued = false;
         slot.doomed = false;
         slot.resent = false;
+        slot.taken = 0;
         slot.born = sys::now();
     }
 
@@ -379,7 +320,7 @@ impl<C: Carried> State<C> {
         let (background, device) = (slot.background, slot.device);
         let from = core::mem::replace(&mut slot.place, to);
         let mut depth = 0;
-        if from.is_copy() && to.is_copy() {
+        if is_copy(from) && is_copy(to) {
             depth = self.lists.copying.len();
         } else {
             if let Some(list) = self.lists.of(from, background, device) {

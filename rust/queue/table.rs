@@ -262,16 +262,26 @@ impl<const KIND: usize> List<KIND> {
     }
 
     pub(super) fn push_front<T: Linked<KIND>>(&mut self, slots: &mut Slots<T>, index: Index) {
-        *Self::links(slots, index) = Links {
-            prev: NONE,
-            next: self.head,
+        self.insert(slots, index, self.front());
+    }
+
+    /// Puts a slot in front of another in this list, or at the end.
+    pub(super) fn insert<T: Linked<KIND>>(
+        &mut self,
+        slots: &mut Slots<T>,
+        index: Index,
+        behind: Option<Index>,
+    ) {
+        let Some(next) = behind else {
+            return self.push_back(slots, index);
         };
-        if self.head == NONE {
-            self.tail = index;
+        let prev = core::mem::replace(&mut Self::links(slots, next).prev, index);
+        *Self::links(slots, index) = Links { prev, next };
+        if prev == NONE {
+            self.head = index;
         } else {
-            Self::links(slots, self.head).prev = index;
+            Self::links(slots, prev).next = index;
         }
-        self.head = index;
         self.len += 1;
     }
 

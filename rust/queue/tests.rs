@@ -486,7 +486,14 @@ mod tests {
         let request = boxed(Probe { id: 7, log: &log })?;
         assert!(matches!(queue.call(request, false), Err(errno::ENOTCONN)));
         forget(&queue, 2)?;
-        assert!(matches!(queue.attach(), Err(errno::ENOTCONN)));
+        // A device that comes now is as dead as the others.
+        let late = queue.attach()?;
+        assert!(matches!(
+            queue.read(late, true, 1),
+            Err(errno::ECONNABORTED)
+        ));
+        assert!(matches!(queue.answer(late, unique), Err(errno::ENOENT)));
+        queue.detach(late);
         assert!(queue.poll() == Err(errno::ECONNABORTED));
         assert!(matches!(
             queue.read(device, true, 1),
@@ -792,6 +799,48 @@ mod tests {
         queue.abort(errno::ENODEV);
         queue.detach(successor);
         assert!(log.all_ended(3));
+        Ok(())
+    }
+
+    #[test]
+    fn devices_that_are_closed_one_after_another_put_back_in_one_order() -> Result {
+        let log = Log::new();
+        let queue = Queue::new()?;
+        let (first, second) = (queue.attach()?, queue.attach()?);
+        queue.start(true);
+        queue.recover();
+        queue.set_max_background(REQUESTS as u32);
+        submit(&queue, &log, 0, 7)?;
+        for (id, device) in [second, first, second, first, second]
+            .into_iter()
+            .enumerate()
+        {
+            take(&queue, device, id)?;
+        }
+        // Read in part when the first device was closed, and to the end after that.
+        let slow = read(&queue, second)?;
+        queue.detach(first);
+        slow.sent()?;
+        queue.detach(second);
+        let successor = queue.attach()?;
+        for id in 0..7 {
+            let unique = take(&queue, successor, id)?;
+            assert_eq!(unique >> 63, u64::from(id < 6));
+        }
+        // The first reading counts, whoever reads it again.
+        let other = queue.attach()?;
+        queue.resend();
+        for (id, device) in [other, successor, other].into_iter().enumerate() {
+            take(&queue, device, id)?;
+        }
+        queue.detach(successor);
+        queue.detach(other);
+        let last = queue.attach()?;
+        for id in 0..7 {
+            take(&queue, last, id)?;
+        }
+        queue.abort(errno::ENODEV);
+        assert!(log.all_ended(7));
         Ok(())
     }
 

@@ -16,7 +16,7 @@ pub(crate) use bell::{Bell, Listener};
 pub(crate) use kernel::error::{Error, Result};
 pub(crate) use lock::{Guard, Lock};
 pub(crate) use memory::{boxed_array, insist, total as total_memory, Box, Vec, VecExt};
-pub(crate) use park::{park, park_from, Sleep, Thread};
+pub(crate) use park::{is_dying, park, park_from, Sleep, Thread};
 
 /// The errors that the queues give, by their names in `errno.h`.
 pub(crate) mod errno {

@@ -46,6 +46,14 @@ impl Sleep {
     }
 }
 
+/// Whether the thread that calls is being killed, or exits: it does not return to user space.
+pub(crate) fn is_dying() -> bool {
+    // SAFETY: Looks at the current task only.
+    let is_killed = unsafe { bindings::signal_pending_state(Sleep::Killable.state()) };
+    // SAFETY: The current task is valid, and changes this flag of its own itself.
+    is_killed || unsafe { (*current!().as_ptr()).flags } & bindings::PF_EXITING != 0
+}
+
 /// Sleeps until `ready` gives something; nothing when a signal came first.
 ///
 /// `ready` is asked before the first sleep and after each waking, also when a signal has come, so

@@ -36,8 +36,8 @@ pub enum Rule {
     Depth,
     /// What has waited longest goes first.
     Fifo,
-    /// What is sent again goes before all else, in its old order.
-    ResendOrder,
+    /// What was put back goes before all else, in the order in which it was first read.
+    PutBack,
     /// Requests are handed straight to a reader only while nothing is pending.
     HandOver,
     /// No more background requests are active than may be.
@@ -54,7 +54,7 @@ impl fmt::Display for Rule {
             Rule::EndsOnce => "a request ends once, and its unique is not used again",
             Rule::Depth => "depths are the sum of the moves",
             Rule::Fifo => "what has waited longest goes first",
-            Rule::ResendOrder => "what is sent again goes first, in its old order",
+            Rule::PutBack => "what was put back goes first, in the order in which it was read",
             Rule::HandOver => "requests are handed over only while none is pending",
             Rule::MaxBackground => "at most max_background requests are active",
         })

@@ -27,6 +27,11 @@ impl Move {
         (self.from, self.to) == (Place::Processing, Place::Pending)
     }
 
+    /// Whether a reader had it before, and it waits again.
+    fn is_put_back(&self) -> bool {
+        self.is_resend() || (self.from, self.to) == (Place::Reading, Place::Pending)
+    }
+
     /// Whether a connection begins with this.
     pub(crate) fn is_first_request(&self) -> bool {
         self.opcode == INIT && self.from == Place::None
@@ -45,11 +50,12 @@ impl Move {
                 // Given to a reader; to a reader that waits when it was sent again.
                 | (Pending, Handed | Reading)
                 | (Handed, Reading)
-                // Copied, or not.
-                | (Reading, Processing | Ended)
+                // Copied, or not; put back when the reader was killed.
+                | (Reading, Processing | Ended | Pending)
                 // Answered, or sent again.
                 | (Processing, Writing | Pending)
-                | (Writing, Ended)
+                // The reply is there, or its writer was killed.
+                | (Writing, Ended | Processing)
                 // Taken back by its caller.
                 | (Gate | Pending | Handed, None)
                 // Aborted, or given up.
@@ -70,9 +76,10 @@ pub(crate) struct Request {
     resent: bool,
     /// It counts against `max_background`.
     active: bool,
-    /// How many requests had entered the gate, and had been read, when it did and was.
+    /// How many requests had entered the gate, and had been taken by a reader, when it did and first
+    /// was.
     entered: u64,
-    read: u64,
+    taken: u64,
 }
 
 /// What a trace tells about a connection.
@@ -91,10 +98,8 @@ pub(crate) struct Connection {
     entries: u64,
     /// Which left it last: requests with a caller, and background ones.
     left_gate: [u64; 2],
-    /// Counts what has been read.
-    reads: u64,
-    /// The request that was put back by the move before this one.
-    put_back: Option<u64>,
+    /// Counts what readers have taken.
+    takings: u64,
     pub(crate) moves: u64,
     pub(crate) requests: u64,
 }
@@ -111,8 +116,7 @@ impl Connection {
             active: 0,
             entries: 0,
             left_gate: [0; 2],
-            reads: 0,
-            put_back: None,
+            takings: 0,
             moves: 0,
             requests: 0,
         }
@@ -142,7 +146,6 @@ impl Connection {
             self.put_in(&step, options)?;
             self.depth(&step)?;
         }
-        self.put_back = step.is_resend().then_some(step.key());
         if step.to == Place::None {
             self.alive.remove(&step.key());
             self.ended.insert(step.key(), quote.number);
@@ -193,7 +196,7 @@ impl Connection {
                     resent: step.is_marked(),
                     active: false,
                     entered: 0,
-                    read: 0,
+                    taken: 0,
                 },
             );
             return Ok(());
@@ -299,10 +302,7 @@ impl Connection {
                 self.request(key).entered = self.entries;
             }
             Place::Background => self.background.push_back(key),
-            Place::Pending if step.is_resend() => {
-                self.old_order(key)?;
-                self.pending.push_front(key);
-            }
+            Place::Pending if step.is_put_back() => self.pend_again(key),
             Place::Pending => self.pending.push_back(key),
             Place::Handed if step.from != Place::Pending => {
                 if let Some(first) = self.pending.front() {
@@ -314,9 +314,9 @@ impl Connection {
                     ));
                 }
             }
-            Place::Processing => {
-                self.reads += 1;
-                self.request(key).read = self.reads;
+            Place::Reading if self.any(key).taken == 0 => {
+                self.takings += 1;
+                self.request(key).taken = self.takings;
             }
             Place::Ended => {
                 let active = std::mem::take(&mut self.request(key).active);
@@ -339,21 +339,12 @@ impl Connection {
         }
     }
 
-    /// What is sent again at once is put back the latest first, each in front of those before.
-    fn old_order(&self, key: u64) -> Result<(), Broken> {
-        let Some(before) = self.put_back else {
-            return Ok(());
-        };
-        let read = |key: u64| self.alive.get(&key).map_or(0, |request| request.read);
-        if read(key) < read(before) {
-            return Ok(());
-        }
-        Err(self.both(
-            before,
-            key,
-            Rule::ResendOrder,
-            format!("{key} was read after {before}, and is put before it"),
-        ))
+    /// Before what no reader has taken yet, in the order of those that one had.
+    fn pend_again(&mut self, key: u64) {
+        let taken = self.any(key).taken;
+        let goes_first = |other: &&u64| (1..taken).contains(&self.any(**other).taken);
+        let place = self.pending.iter().take_while(goes_first).count();
+        self.pending.insert(place, key);
     }
 
     fn depth(&self, step: &Move) -> Result<(), Broken> {
@@ -390,10 +381,14 @@ impl Connection {
     fn overtaken(&self, key: u64, queue: &VecDeque<u64>, name: &str) -> Broken {
         // A request that leaves a queue is in it: `OnePlace` was checked.
         let first = queue.front().copied().unwrap_or(key);
+        let rule = match self.any(first).taken {
+            0 => Rule::Fifo,
+            _ => Rule::PutBack,
+        };
         self.both(
             first,
             key,
-            Rule::Fifo,
+            rule,
             format!("{key} leaves {name} before {first}"),
         )
     }

@@ -7,4 +7,6 @@
 
 pub mod check;
 mod connection;
+#[path = "../../../rust/queue/place.rs"]
+mod place;
 pub mod trace;

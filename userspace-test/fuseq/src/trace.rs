@@ -2,64 +2,8 @@
 
 //! The text of a trace, as tracefs prints it in `trace` and `trace_pipe`.
 
+pub use crate::place::Place;
 use std::{fmt, str::FromStr};
-
-/// Where a request is: `Place` in `rust/queue/state.rs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// Not made yet, or gone.
-    None,
-    /// Held back, until the connection has started or there are fewer background requests.
-    Gate,
-    /// Background, and not yet offered to the daemon.
-    Background,
-    /// Waiting for the daemon to read it.
-    Pending,
-    /// Given to a reader that wakes.
-    Handed,
-    /// Being copied to the daemon.
-    Reading,
-    /// Read, and not yet answered.
-    Processing,
-    /// Its reply is being copied.
-    Writing,
-    /// Aborted, and about to end.
-    Aborting,
-    /// Ended, and not yet gone.
-    Ended,
-}
-
-impl Place {
-    /// All of them, in the order of a request's life.
-    pub const ALL: [Place; 10] = [
-        Place::None,
-        Place::Gate,
-        Place::Background,
-        Place::Pending,
-        Place::Handed,
-        Place::Reading,
-        Place::Processing,
-        Place::Writing,
-        Place::Aborting,
-        Place::Ended,
-    ];
-
-    /// The name that it has in traces.
-    pub fn name(self) -> &'static str {
-        match self {
-            Place::None => "none",
-            Place::Gate => "gate",
-            Place::Background => "background",
-            Place::Pending => "pending",
-            Place::Handed => "handed",
-            Place::Reading => "reading",
-            Place::Processing => "processing",
-            Place::Writing => "writing",
-            Place::Aborting => "aborting",
-            Place::Ended => "ended",
-        }
-    }
-}
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,6 +133,21 @@ mod tests {
 
     const LINE: &str = "  a b: [x]=-71      [001] ...1.   312.200511: rust_fuse_request: \
         connection=43 unique=4 opcode=3 nodeid=1 pid=71 from=none to=pending depth=1";
+
+    #[test]
+    fn the_kernel_and_this_call_places_by_the_same_names() {
+        let format = include_str!("../../../rust/bindings/trace.h");
+        let (_, names) = format.split_once("__print_symbolic(place,").unwrap();
+        let (names, _) = names.split_once("})").unwrap();
+        let names: Vec<_> = names
+            .split('{')
+            .skip(1)
+            .map(|pair| pair.split(['"', ',']).map(str::trim).collect::<Vec<_>>())
+            .map(|pair| (pair[0].parse().unwrap(), pair[2]))
+            .collect();
+        let places: Vec<_> = Place::ALL.map(|place| (place as u8, place.name())).into();
+        assert_eq!(names, places);
+    }
 
     #[test]
     fn a_line_is_taken_apart() {

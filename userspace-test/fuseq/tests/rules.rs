@@ -195,15 +195,51 @@ fn what_is_sent_again_keeps_its_order() {
         6 pending reading 1
         6 reading processing 2
         4r processing pending 1
-        6r processing pending 2";
-    let broken = breaks(Rule::ResendOrder, whole(lines));
-    assert!(broken.lines.len() == 8, "{broken}");
+        6r processing pending 2
+        6r pending reading 1";
+    let broken = breaks(Rule::PutBack, whole(lines));
+    assert!(broken.lines.len() == 9, "{broken}");
+    whole(&lines.replace("6r pending", "4r pending")).unwrap();
+}
+
+#[test]
+fn what_was_in_a_copy_of_a_dead_daemon_is_put_back() {
+    // 6 is read in part before 4 is read to the end.
+    let kept = "
+        4 none pending 1
+        6 none pending 2
+        8 none pending 3
+        4 pending reading 1
+        6 pending reading 2
+        6 reading pending 2
+        4 reading processing 1
+        4 processing writing 1
+        4 writing processing 1
+        4r processing pending 3
+        4r pending reading 1
+        6 pending reading 2
+        6 reading processing 1
+        8 pending handed 2";
+    whole(kept).unwrap();
+    for (rule, right, wrong) in [
+        (Rule::Unique, "6 reading pending", "6r reading pending"),
+        (Rule::PutBack, "4r pending reading", "6 pending reading"),
+        (
+            Rule::PutBack,
+            "6 reading processing 1\n        8 pending handed 2",
+            "6 reading pending 2\n        8 pending handed 2",
+        ),
+    ] {
+        let lines = kept.replacen(right, wrong, 1);
+        assert_ne!(lines, kept);
+        breaks(rule, whole(&lines));
+    }
 }
 
 #[test]
 fn what_is_sent_again_goes_first() {
     let lines = SENT_AGAIN.replacen("4r pending reading 1", "8 pending reading 1", 1);
-    breaks(Rule::Fifo, whole(&lines));
+    breaks(Rule::PutBack, whole(&lines));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! A daemon that dies: at each point of a request's life, for each kind of request.
 
 use crate::{
-    caller::{process, Process, PATIENCE},
+    caller::{call, process, Process, PATIENCE},
     env::{slowness, Env},
     fault::Hole,
     fs::{self, Req},
@@ -18,7 +18,7 @@ use rawfuse::{
 };
 use std::{
     io::{self, Read, Write},
-    os::unix::net::UnixStream,
+    os::{fd::AsFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -35,7 +35,10 @@ tests![
     successor_after_it_had_read => 60,
     successor_after_it_had_answered => 60,
     successor_by_the_control_file => 60,
-    successor_cannot_help_what_was_in_a_copy => 60,
+    successor_after_it_died_while_it_read => 60,
+    successor_after_it_died_while_it_answered => 60,
+    successor_that_waits_gets_what_it_died_reading => 60,
+    what_breaks_off_for_another_reason_ends,
 ];
 
 /// A system call that makes one kind of request, after others.
@@ -153,6 +156,18 @@ impl Stage {
     /// and kills the daemon when it is there. Unless `shared`, it alone has the device.
     #[track_caller]
     fn play(&mut self, asking: &Asking, point: Point, shared: bool) -> Process {
+        self.play_while(asking, point, shared, || ()).0
+    }
+
+    /// The same, and does something between that point and the kill.
+    #[track_caller]
+    fn play_while<T>(
+        &mut self,
+        asking: &Asking,
+        point: Point,
+        shared: bool,
+        meanwhile: impl FnOnce() -> T,
+    ) -> (Process, T) {
         let (mut ready, mut tell) = UnixStream::pair().expect("a pair of sockets");
         let channel = self.channel.take().expect("the device");
         let daemon = process(|| {
@@ -178,9 +193,10 @@ impl Stage {
             // What has been answered is the caller's.
             assert_eq!(caller.code(), 0, "{}", asking.opcode.name());
         }
+        let done = meanwhile();
         daemon.signal(Signal::SIGKILL);
         daemon.ended_within(PATIENCE).expect("the daemon's end");
-        caller
+        (caller, done)
     }
 }
 
@@ -309,8 +325,18 @@ fn dies_before_it_reads(env: &Env) {
     dies(env, Point::Unread, aborted);
 }
 
+/// C FUSE ends with EIO what was in the copy. Here it is put back, for another to read, and ends with
+/// all the rest when there is none.
+fn in_a_copy(env: &Env, opcode: Opcode) -> Errno {
+    if env.is_rust() {
+        aborted(opcode)
+    } else {
+        Errno::EIO
+    }
+}
+
 fn dies_while_it_reads(env: &Env) {
-    dies(env, Point::ReadCopy, |_| Errno::EIO);
+    dies(env, Point::ReadCopy, |opcode| in_a_copy(env, opcode));
 }
 
 fn dies_after_it_has_read(env: &Env) {
@@ -321,7 +347,7 @@ fn dies_while_it_answers(env: &Env) {
     dies(env, Point::ReplyCopy, |opcode| match opcode {
         // The kernel has not seen which request is answered.
         Opcode::Access | Opcode::Flush => Errno::ECONNABORTED,
-        _ => Errno::EIO,
+        _ => in_a_copy(env, opcode),
     });
 }
 
@@ -342,7 +368,8 @@ fn succeeded(env: &Env, point: Point, resend: impl Fn(&Channel, &Path)) {
             let again = fs::next(channel);
             assert_eq!(again.opcode(), asking.opcode);
             let marked = again.unique() & rawfuse::abi::UNIQUE_RESEND != 0;
-            assert_eq!(marked, point == Point::Read, "{name}");
+            let had_it = matches!(point, Point::Read | Point::ReplyCopy);
+            assert_eq!(marked, had_it, "{name}");
             reply(channel, &again, model(asking).answer(&again));
             assert_eq!(caller.code(), 0, "{name}");
         }
@@ -392,15 +419,70 @@ fn successor_by_the_control_file(env: &Env) {
     }
 }
 
-/// As in Linux: a copy that is cut short ends its request, also when the daemon died in it.
-fn successor_cannot_help_what_was_in_a_copy(env: &Env) {
-    for point in [Point::ReadCopy, Point::ReplyCopy] {
-        let lookup = &ALL[0];
-        let mut stage = Stage::new(env);
-        let caller = stage.play(lookup, point, true);
-        assert_eq!(caller.code(), libc::EIO, "{point:?}");
-        let channel = stage.channel.as_ref().expect("the device");
-        by_notification(channel);
+/// C FUSE ends with EIO what was in a copy.
+fn skip_on_c_fuse(env: &Env) {
+    if !env.is_rust() {
+        crate::runner::skip("C FUSE gives up what was in a copy");
+    }
+}
+
+fn successor_after_it_died_while_it_read(env: &Env) {
+    skip_on_c_fuse(env);
+    // It comes back by itself, and was never sent.
+    succeeded(env, Point::ReadCopy, |channel, _| {
+        assert!(channel.wait_readable(PATIENCE).expect("poll"));
+    });
+    succeeded(env, Point::ReadCopy, |channel, _| by_notification(channel));
+}
+
+fn successor_after_it_died_while_it_answered(env: &Env) {
+    skip_on_c_fuse(env);
+    succeeded(env, Point::ReplyCopy, |channel, _| by_notification(channel));
+}
+
+fn successor_that_waits_gets_what_it_died_reading(env: &Env) {
+    skip_on_c_fuse(env);
+    let mut stage = Stage::new(env);
+    let successor = stage.channel.as_ref().expect("the device").try_clone();
+    let successor = successor.expect("dup");
+    let caller = stage.play_while(&ALL[0], Point::ReadCopy, true, || {
+        // Threads may be started now: no more processes are.
+        call(move || {
+            let mut bytes = vec![0; 256 << 10];
+            let len = successor.read(&mut bytes).expect("a request");
+            let req = Req::new(&bytes[..len]);
+            assert_eq!(req.opcode(), Opcode::Lookup);
+            reply(&successor, &req, model(&ALL[0]).answer(&req));
+        })
+    });
+    let (caller, successor) = caller;
+    successor.result();
+    assert_eq!(caller.code(), 0);
+}
+
+/// Memory that is not there is the daemon's mistake, and no reason to try again.
+fn what_breaks_off_for_another_reason_ends(env: &Env) {
+    let mut stage = Stage::new(env);
+    let channel = stage.channel.take().expect("the device");
+    for reads in [true, false] {
+        let dir = stage.dir.clone();
+        let caller = call(move || sys::stat(&dir.join("file")).map(drop));
+        if reads {
+            assert!(channel.wait_readable(PATIENCE).expect("poll"));
+            let read = sys::read_to_nowhere(channel.as_fd(), 256 << 10);
+            system::assert_errno(read, Errno::EFAULT);
+        } else {
+            let req = fs::next(&channel);
+            let header = OutHeader {
+                len: (size_of::<OutHeader>() + 128) as u32,
+                error: 0,
+                unique: req.unique(),
+            };
+            let written = sys::writev_into_nowhere(channel.as_fd(), header.as_bytes(), 128);
+            system::assert_errno(written, Errno::EFAULT);
+        }
+        system::assert_errno(caller.result(), Errno::EIO);
+        by_notification(&channel);
         assert!(!channel
             .wait_readable(Duration::from_millis(50))
             .expect("poll"));

@@ -19,6 +19,7 @@ use std::{io, os::fd::AsFd, time::Duration};
 
 tests![
     a_successor_answers_what_the_dead_daemon_had,
+    devices_closed_one_after_another_leave_one_order,
     a_mount_without_a_daemon_can_be_aborted,
     a_caller_can_be_killed_while_nobody_serves,
     only_who_could_have_mounted_may_attach,
@@ -83,6 +84,30 @@ fn a_successor_answers_what_the_dead_daemon_had(env: &Env) {
     assert_eq!(access.unique() & RESENT, 0);
     fs.reply_error(&access, Errno::ENOSYS);
     made_after.result().unwrap();
+}
+
+fn devices_closed_one_after_another_leave_one_order(env: &Env) {
+    let mut fs = recovering(env);
+    let connection = number(env, &fs);
+    let clone = attach(env, connection).expect("one more device");
+    let (mut callers, mut read) = (Vec::new(), Vec::new());
+    for by_clone in [true, false, true, true, false, true] {
+        let dir = fs.dir.clone();
+        callers.push(call(move || sys::access(&dir, libc::R_OK)));
+        let channel = if by_clone { &clone } else { &fs.channel };
+        read.push(next(channel).unique());
+    }
+    bury(env, &mut fs);
+    drop(clone);
+    fs.channel = attach(env, connection).expect("a successor");
+    for unique in read {
+        let again = fs.expect(Opcode::Access);
+        assert_eq!(again.unique(), unique | RESENT);
+        fs.reply_bytes(&again, &[]);
+    }
+    for caller in &callers {
+        caller.result().unwrap();
+    }
 }
 
 fn a_mount_without_a_daemon_can_be_aborted(env: &Env) {

@@ -5,7 +5,7 @@
 use super::{books, reply_to, Probe};
 use crate::{
     queue::{DeviceId, InterruptAnswer, Queue, Work, INTERRUPT_BIT},
-    sys::{errno, park, Error, Result, Sleep, Task},
+    sys::{errno, is_dying, park, Error, Result, Sleep, Task},
 };
 use shuttle::rand::{thread_rng, Rng};
 
@@ -18,6 +18,8 @@ pub(crate) struct Manner {
     pub(crate) careless: bool,
     /// How many forgets it takes at a time.
     pub(crate) max_forgets: usize,
+    /// When it is killed, it dies in the midst of a copy.
+    pub(crate) mortal: bool,
 }
 
 impl Manner {
@@ -25,9 +27,14 @@ impl Manner {
         polls: false,
         careless: false,
         max_forgets: 1,
+        mortal: false,
     };
     pub(crate) const POLLING: Manner = Manner {
         polls: true,
+        ..Manner::CORRECT
+    };
+    pub(crate) const MORTAL: Manner = Manner {
+        mortal: true,
         ..Manner::CORRECT
     };
     pub(crate) const CARELESS: Manner = Manner {
@@ -35,6 +42,13 @@ impl Manner {
         max_forgets: 3,
         ..Manner::CORRECT
     };
+}
+
+impl Manner {
+    /// Whether it dies here.
+    fn dies(self) -> bool {
+        self.mortal && is_dying() && thread_rng().gen()
+    }
 }
 
 /// Serves requests until all is aborted; what it ends with.
@@ -104,6 +118,9 @@ pub(crate) fn take(work: Work<'_, Probe>, manner: Manner) -> Option<u64> {
             let unique = delivery.unique();
             assert_eq!(unique & INTERRUPT_BIT, 0);
             let id = delivery.request().id;
+            if manner.dies() {
+                return None;
+            }
             if manner.careless {
                 match thread_rng().gen_range(0..8) {
                     0 => {
@@ -117,6 +134,8 @@ pub(crate) fn take(work: Work<'_, Probe>, manner: Manner) -> Option<u64> {
             }
             match delivery.sent() {
                 Ok(()) => Some(unique),
+                // Killed: another gets it.
+                Err(errno::ERESTARTSYS) => None,
                 Err(error) => {
                     let end = matches!(error, errno::ENODEV | errno::ECONNABORTED);
                     assert!(end, "request {id}: {error:?}");
@@ -155,6 +174,9 @@ pub(crate) fn reply(queue: &Queue<Probe>, device: DeviceId, unique: u64, manner:
     };
     let id = answer.request().id;
     answer.request().reply = Some(reply_to(id));
+    if manner.dies() {
+        return drop(answer);
+    }
     if dropped {
         drop(answer);
     } else if answer.finish(outcome).is_ok() {

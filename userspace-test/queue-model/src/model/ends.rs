@@ -4,16 +4,22 @@
 
 use super::{
     books, call, close,
-    daemon::{next, take, Manner},
-    explore, forget, submit,
+    daemon::{next, reply, take, Manner},
+    explore, forget, iterations, run, submit,
     threads::{
         assert_forgets_are_read, callers, finish, go, join_all, made, servers, settle, started,
         Running,
     },
-    INIT,
+    INIT, RESEND_BIT,
 };
-use crate::sys::{errno, Error, Result, Signal};
-use shuttle::rand::{thread_rng, Rng};
+use crate::{
+    queue::{Place, Work},
+    sys::{errno, Error, Result, Signal, Task},
+};
+use shuttle::{
+    rand::{thread_rng, Rng},
+    scheduler::RandomScheduler,
+};
 
 #[test]
 fn an_abort_ends_everything() {
@@ -37,7 +43,6 @@ fn an_abort_ends_everything() {
         }
         queue.abort(errno::ECONNABORTED);
         assert!(!queue.is_connected() && !queue.is_started());
-        assert_eq!(queue.attach().err(), Some(errno::ENOTCONN));
         for outcome in join_all(calls) {
             use errno::*;
             assert!(
@@ -336,5 +341,132 @@ fn a_successor_answers_what_a_dead_daemon_had() {
         assert_eq!(background.join(), Ok(()));
         settle(&queue);
         finish(&queue, servers);
+    });
+}
+
+/// Reads and answers until it is killed, in the midst of which it may be: what is left of that is
+/// for the other device, which is kept open.
+#[test]
+fn a_daemon_killed_in_a_copy_leaves_its_request_to_another() {
+    explore(2000, || {
+        let (queue, device) = started();
+        queue.set_max_background(1);
+        let kept = queue.attach().expect("it is connected");
+        let dying = servers(&queue, device, &[Manner::MORTAL; 2]);
+        let mut calls = callers(&queue, 1..4);
+        calls.push(go(&queue, |queue| submit(queue, 4, false)));
+        calls.push(go(&queue, |queue| submit(queue, 5, false)));
+        for node in 100..103 {
+            forget(&queue, node);
+        }
+        calls[0].task.signal(Signal::Ordinary);
+        for each in &dying {
+            each.task.signal(Signal::Fatal);
+        }
+        for end in join_all(dying) {
+            assert_eq!(end, errno::ERESTARTSYS);
+        }
+        // Nothing is in a copy by now, nor has any of it ended.
+        let entries = queue.snapshot().expect("there is memory");
+        assert!(entries
+            .iter()
+            .all(|entry| !matches!(entry.place, Place::Handed | Place::Reading | Place::Writing)));
+        queue.resend();
+        let servers = servers(&queue, kept, &[Manner::CORRECT; 2]);
+        assert!(join_all(calls).iter().all(Result::is_ok));
+        settle(&queue);
+        finish(&queue, servers);
+        assert_forgets_are_read();
+    });
+}
+
+#[test]
+fn what_was_in_a_copy_is_put_back_in_its_order() {
+    // There is one thread only.
+    run(RandomScheduler::new(iterations(200)), || {
+        let (queue, device) = started();
+        queue.set_max_background(6);
+        for id in 1..6 {
+            submit(&queue, id, false).expect("it is queued");
+        }
+        // Each is taken before the next one, and they are put back as it comes.
+        let mut readers = Vec::new();
+        for id in 1..5 {
+            let Ok(Work::Request(mut delivery)) = queue.read(device, false, 1) else {
+                panic!("a request comes");
+            };
+            assert_eq!(delivery.request().id, id);
+            let unique = delivery.unique();
+            // The third one is sent to the end, and answered in part.
+            if id == 3 {
+                delivery.sent().expect("it is sent");
+            } else {
+                readers.push(delivery);
+            }
+            books(|books| assert_eq!(books.record(id).unique, Some(unique)));
+        }
+        while !readers.is_empty() {
+            let delivery = readers.swap_remove(thread_rng().gen_range(0..readers.len()));
+            if thread_rng().gen() {
+                Task::dying(|| drop(delivery));
+            } else {
+                let sent = Task::dying(|| delivery.sent());
+                assert_eq!(sent, Err(errno::ERESTARTSYS));
+            }
+            if thread_rng().gen_range(0..3) == 0 {
+                queue.resend();
+            }
+        }
+        queue.resend();
+        for id in 1..6 {
+            let Ok(Work::Request(mut delivery)) = queue.read(device, false, 1) else {
+                panic!("a request comes");
+            };
+            assert_eq!(delivery.request().id, id);
+            // Only what a daemon has had is marked.
+            assert_eq!(delivery.unique() & RESEND_BIT != 0, id == 3);
+            let unique = delivery.unique();
+            delivery.sent().expect("it is sent");
+            reply(&queue, device, unique, Manner::CORRECT);
+        }
+        finish(&queue, Vec::new());
+    });
+}
+
+#[test]
+fn a_reply_cut_short_by_a_kill_does_not_answer() {
+    explore(1000, || {
+        let (queue, device) = started();
+        let caller = go(&queue, |queue| call(queue, 1, false));
+        let work = queue.read(device, true, 1).expect("a request comes");
+        let unique = take(work, Manner::CORRECT).expect("it is sent");
+        let signals = thread_rng().gen();
+        let aborts = thread_rng().gen_range(0..4) == 0;
+        let dying = go(&queue, move |queue| {
+            let answer = queue.answer(device, unique);
+            assert!(answer.is_ok() || aborts);
+            Task::dying(|| drop(answer));
+        });
+        if signals {
+            caller.task.signal(Signal::Ordinary);
+        }
+        if aborts {
+            queue.abort(errno::ENODEV);
+        }
+        dying.join();
+        if aborts {
+            assert_eq!(caller.join(), Err(errno::ECONNABORTED));
+            return finish(&queue, Vec::new());
+        }
+        if signals {
+            // It is told, whenever the signal came.
+            match queue.read(device, true, 1) {
+                Ok(Work::Interrupt { of }) => assert_eq!(of, unique),
+                _ => panic!("an interrupt comes"),
+            }
+        }
+        reply(&queue, device, unique, Manner::CORRECT);
+        assert_eq!(caller.join(), Ok(()));
+        finish(&queue, Vec::new());
     });
 }

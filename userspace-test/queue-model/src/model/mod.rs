@@ -41,9 +41,10 @@ pub(crate) struct Record {
     /// Replies that were accepted.
     pub(crate) answers: Vec<Result<(), Error>>,
     pub(crate) drops: u32,
-    /// It has been read, and sent again, as often as this.
+    /// It has been read, sent again, and put back by a reader that was killed, as often as this.
     pub(crate) readings: u32,
     pub(crate) resends: u32,
+    pub(crate) unread: u32,
 }
 
 /// The books of a run: everything that happens in it happens in one thread of the machine.
@@ -59,8 +60,8 @@ pub(crate) struct Books {
     pub(crate) forgets_read: Vec<u64>,
     /// Interrupts that were read, by the `unique` of their requests.
     pub(crate) interrupts_read: HashMap<u64, u32>,
-    /// Requests in the order in which a daemon had read them.
-    pub(crate) reads: Vec<u64>,
+    /// Requests in the order in which a reader first took them.
+    pub(crate) taken: Vec<u64>,
     /// Nothing but what is forced may be read.
     pub(crate) gate_is_shut: bool,
     moves: [u64; Place::COUNT],
@@ -93,9 +94,9 @@ impl Books {
             Background => matches!(to, Pending | Handed | Aborting),
             Pending => matches!(to, Handed | Reading | Aborting | None),
             Handed => matches!(to, Reading | Aborting | None),
-            Reading => matches!(to, Processing | Ended),
+            Reading => matches!(to, Processing | Ended | Pending),
             Processing => matches!(to, Pending | Writing | Aborting),
-            Writing => to == Ended,
+            Writing => matches!(to, Ended | Processing),
             Aborting => to == Ended,
             Ended => to == None,
         };
@@ -115,7 +116,7 @@ impl Books {
             "another request's unique"
         );
         let gate_is_shut = self.gate_is_shut;
-        let Books { records, reads, .. } = self;
+        let Books { records, taken, .. } = self;
         let record = records.entry(id).or_default();
         let was = record.place.replace(to).unwrap_or(None);
         assert_eq!(was, from, "request {id} is elsewhere");
@@ -123,19 +124,20 @@ impl Books {
             record.unique = Some(unique);
         }
         record.resends += u32::from((from, to) == (Processing, Pending));
+        record.unread += u32::from((from, to) == (Reading, Pending));
         assert_eq!(resent, record.resends > 0, "marked as sent again, or not");
         assert_eq!(record.unique, Some(unique));
-        if to == Processing {
-            reads.push(id);
-        }
         if to == Reading {
             assert!(
                 !gate_is_shut || record.forced,
                 "request {id} went past the gate"
             );
             record.readings += 1;
+            if record.readings == 1 {
+                taken.push(id);
+            }
             assert!(
-                record.readings == 1 + record.resends,
+                record.readings == 1 + record.resends + record.unread,
                 "request {id} is read again"
             );
         }

@@ -39,6 +39,16 @@ pub(super) enum Got {
     Error(Error),
 }
 
+/// How a copy to a daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    Whole,
+    Failed(Error),
+    /// Its thread is killed in the midst of it, or when all is there.
+    Killed,
+    KilledAtTheEnd,
+}
+
 /// A reader that sleeps, or has got something.
 #[derive(Clone, Debug)]
 pub(super) struct Reader {
@@ -203,23 +213,32 @@ impl Plain {
         }
     }
 
-    /// A request is copied to a daemon: all of it, or it ends with an error. What its reader gets.
-    pub(super) fn copied(&mut self, id: usize, outcome: Result) -> Result {
+    /// A request is copied to a daemon: all of it, or it ends with an error; or its reader is killed.
+    /// What that gets.
+    pub(super) fn copied(&mut self, id: usize, copied: Copied, taken: &[u64]) -> Result {
         if self.requests[id].doomed {
             self.end(id, Err(errno::ECONNABORTED));
             return Err(self.reader_error);
         }
-        match outcome {
-            Ok(()) => {
-                self.put(id, Place::Processing);
-                self.processing.push_back(id);
-                if self.requests[id].interrupted {
-                    self.interrupt(id);
-                }
+        match copied {
+            Copied::Whole => self.processed(id),
+            Copied::Failed(error) => self.end(id, Err(error)),
+            Copied::Killed | Copied::KilledAtTheEnd => {
+                self.pend_again(id, taken);
+                self.offer_again();
+                return Err(errno::ERESTARTSYS);
             }
-            Err(_) => self.end(id, outcome),
         }
         Ok(())
+    }
+
+    /// The daemon has the request, and no answer to it is on its way.
+    fn processed(&mut self, id: usize) {
+        self.put(id, Place::Processing);
+        self.processing.push_back(id);
+        if self.requests[id].interrupted {
+            self.interrupt(id);
+        }
     }
 
     fn processed_by(&self, id: usize, device: usize) -> bool {
@@ -237,13 +256,16 @@ impl Plain {
         Ok(())
     }
 
-    /// A reply is there.
-    pub(super) fn finish(&mut self, id: usize, outcome: Result) -> Result {
+    /// A reply is there, or not, for its writer was killed.
+    pub(super) fn finish(&mut self, id: usize, outcome: Option<Result>) -> Result {
         if self.requests[id].doomed {
             self.end(id, Err(errno::ECONNABORTED));
             return Err(errno::ENOENT);
         }
-        self.end(id, outcome);
+        match outcome {
+            Some(outcome) => self.end(id, outcome),
+            None => self.processed(id),
+        }
         Ok(())
     }
 
@@ -302,26 +324,42 @@ impl Plain {
         }
     }
 
-    /// What has been read and not answered is sent again, in the order of `reads`.
-    pub(super) fn resend(&mut self, reads: &[u64]) {
+    /// What has been read and not answered is sent again, in the order of `taken`.
+    pub(super) fn resend(&mut self, taken: &[u64]) {
         if self.connected {
-            self.put_back(reads, |_| true);
+            self.put_back(taken, |_| true);
         }
     }
 
-    fn put_back(&mut self, reads: &[u64], of: impl Fn(usize) -> bool) {
+    fn put_back(&mut self, taken: &[u64], of: impl Fn(usize) -> bool) {
         let put_back = |id: &usize| of(self.requests[*id].device);
-        let mut back: Vec<usize> = self.processing.iter().copied().filter(put_back).collect();
+        let back: Vec<usize> = self.processing.iter().copied().filter(put_back).collect();
         self.processing.retain(|id| !back.contains(id));
-        let last_read = |id: &usize| reads.iter().rposition(|read| *read == *id as u64);
-        back.sort_by_key(last_read);
         self.interrupts
             .retain(|interrupt| !back.contains(interrupt));
-        for id in back.into_iter().rev() {
+        for id in back {
             self.requests[id].resent = true;
-            self.put(id, Place::Pending);
-            self.pending.push_front(id);
+            self.pend_again(id, taken);
         }
+        self.offer_again();
+    }
+
+    /// Before what no reader has taken yet, in the order in which they were taken first.
+    fn pend_again(&mut self, id: usize, taken: &[u64]) {
+        let order = |id: &usize| {
+            let position = taken.iter().position(|taken| *taken == *id as u64);
+            position.unwrap_or(usize::MAX)
+        };
+        let behind = self
+            .pending
+            .iter()
+            .position(|other| order(other) > order(&id));
+        self.put(id, Place::Pending);
+        self.pending
+            .insert(behind.unwrap_or(self.pending.len()), id);
+    }
+
+    fn offer_again(&mut self) {
         while !self.idle.is_empty() {
             let Some(id) = self.pending.pop_front() else {
                 break;
@@ -341,10 +379,10 @@ impl Plain {
         self.recover = true;
     }
 
-    pub(super) fn detach(&mut self, device: usize, reads: &[u64]) {
+    pub(super) fn detach(&mut self, device: usize, taken: &[u64]) {
         self.devices[device] = false;
         if self.recover && self.connected {
-            self.put_back(reads, |each| each == device);
+            self.put_back(taken, |each| each == device);
             return;
         }
         let (ends, stay) = self

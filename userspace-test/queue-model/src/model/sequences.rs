@@ -7,7 +7,7 @@
 
 use super::{
     books, call, close, forget, iterations,
-    plain::{Got, Plain},
+    plain::{Copied, Got, Plain},
     reply_to, run, submit,
     threads::{go, Running},
     Probe, RESEND_BIT,
@@ -118,10 +118,10 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(device, max_forgets)| Op::Read { device, max_forgets }),
         10 => (device.clone(), max_forgets)
             .prop_map(|(device, max_forgets)| Op::Reader { device, max_forgets }),
-        20 => (which.clone(), 0..8_usize).prop_map(|(which, how)| Op::Copied { which, how }),
+        24 => (which.clone(), 0..12_usize).prop_map(|(which, how)| Op::Copied { which, how }),
         12 => (which.clone(), device.clone())
             .prop_map(|(which, device)| Op::Answer { which, device }),
-        10 => (which.clone(), 0..8_usize).prop_map(|(which, how)| Op::Finish { which, how }),
+        12 => (which.clone(), 0..10_usize).prop_map(|(which, how)| Op::Finish { which, how }),
         6 => (which.clone(), device, answer).prop_map(|(which, device, answer)| {
             Op::AnswerInterrupt { which, device, answer }
         }),
@@ -143,8 +143,8 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Default)]
 struct Letters {
     got: Mutex<Option<Got>>,
-    /// How the copy ends: sent, or not with that error.
-    copied: Mutex<Option<Result>>,
+    /// How the copy ends.
+    copied: Mutex<Option<Copied>>,
     result: Mutex<Option<Result>>,
 }
 
@@ -154,7 +154,7 @@ struct Reader {
 }
 
 /// What ends a reply that has begun.
-type Ending<'q> = Box<dyn FnOnce(Result) -> Result + 'q>;
+type Ending<'q> = Box<dyn FnOnce(Option<Result>) -> Result + 'q>;
 
 /// Who copies a request.
 enum Copier<'q> {
@@ -211,18 +211,16 @@ fn read_once(queue: &Queue<Probe>, device: DeviceId, max_forgets: usize, letters
     }
 }
 
-fn end_copy(delivery: Delivery<'_, Probe>, copied: Result) -> Result {
+/// Only who has sent it all is told what came of it.
+fn end_copy(delivery: Delivery<'_, Probe>, copied: Copied) -> Result {
     match copied {
-        Ok(()) => delivery.sent(),
-        Err(errno::EIO) => {
-            drop(delivery);
-            Ok(())
-        }
-        Err(error) => {
-            delivery.fail(error);
-            Ok(())
-        }
+        Copied::Whole => return delivery.sent(),
+        Copied::KilledAtTheEnd => return Task::dying(|| delivery.sent()),
+        Copied::Killed => Task::dying(|| drop(delivery)),
+        Copied::Failed(errno::EIO) => drop(delivery),
+        Copied::Failed(error) => delivery.fail(error),
     }
+    Ok(())
 }
 
 impl World<'_> {
@@ -281,9 +279,11 @@ impl World<'_> {
             Op::Copied { which, how } => {
                 if !self.copies.is_empty() {
                     let copied = match how {
-                        0 => Err(errno::EIO),
-                        1 => Err(errno::EINVAL),
-                        _ => Ok(()),
+                        0 => Copied::Failed(errno::EIO),
+                        1 => Copied::Failed(errno::EINVAL),
+                        2 => Copied::Killed,
+                        3 => Copied::KilledAtTheEnd,
+                        _ => Copied::Whole,
                     };
                     self.end_copy(which % self.copies.len(), copied);
                 }
@@ -302,12 +302,16 @@ impl World<'_> {
                             assert_eq!(expected, Ok(()));
                             answer.request().reply = Some(reply_to(id as u64));
                             let end = |outcome| match outcome {
-                                // A reply that makes no sense.
-                                Err(errno::EIO) => {
+                                None => {
+                                    Task::dying(|| drop(answer));
+                                    Ok(())
+                                }
+                                // A reply that is not there.
+                                Some(Err(errno::EIO)) => {
                                     drop(answer);
                                     Ok(())
                                 }
-                                outcome => answer.finish(outcome),
+                                Some(outcome) => answer.finish(outcome),
                             };
                             self.answers.push((id, Box::new(end)));
                         }
@@ -318,9 +322,10 @@ impl World<'_> {
             Op::Finish { which, how } => {
                 if !self.answers.is_empty() {
                     let outcome = match how {
-                        0 => Err(errno::EIO),
-                        1 => Err(errno::EAGAIN),
-                        _ => Ok(()),
+                        0 => Some(Err(errno::EIO)),
+                        1 => Some(Err(errno::EAGAIN)),
+                        2 | 3 => None,
+                        _ => Some(Ok(())),
                     };
                     self.finish(which % self.answers.len(), outcome);
                 }
@@ -368,23 +373,20 @@ impl World<'_> {
                 self.queue.set_congestion_threshold(threshold);
             }
             Op::Attach => {
-                let device = self.queue.attach();
-                assert_eq!(device.is_ok(), self.plain.connected);
-                if let Ok(device) = device {
-                    self.devices.push(device);
-                    self.plain.devices.push(true);
-                }
+                let device = self.queue.attach().expect("there is memory");
+                self.devices.push(device);
+                self.plain.devices.push(true);
             }
             Op::Detach { which } => {
                 if let Some((number, device)) = self.device(which) {
                     if self.is_unused(number) {
-                        books(|books| self.plain.detach(number, &books.reads));
+                        books(|books| self.plain.detach(number, &books.taken));
                         self.queue.detach(device);
                     }
                 }
             }
             Op::Resend => {
-                books(|books| self.plain.resend(&books.reads));
+                books(|books| self.plain.resend(&books.taken));
                 self.queue.resend();
             }
             Op::Flush => {
@@ -445,11 +447,13 @@ impl World<'_> {
         Some((id, self.uniques[id]? | mark))
     }
 
-    fn end_copy(&mut self, at: usize, copied: Result) {
+    fn end_copy(&mut self, at: usize, copied: Copied) {
         let (id, copier) = self.copies.remove(at);
-        let expected = self.plain.copied(id, copied);
-        // Only who has sent it all is told.
-        let expected = if copied.is_ok() { expected } else { Ok(()) };
+        let expected = books(|books| self.plain.copied(id, copied, &books.taken));
+        let expected = match copied {
+            Copied::Whole | Copied::KilledAtTheEnd => expected,
+            Copied::Killed | Copied::Failed(_) => Ok(()),
+        };
         let result = match copier {
             Copier::This(delivery) => end_copy(delivery, copied),
             Copier::Reader(reader) => {
@@ -464,13 +468,13 @@ impl World<'_> {
         assert_eq!(result, expected);
     }
 
-    fn finish(&mut self, at: usize, outcome: Result) {
+    fn finish(&mut self, at: usize, outcome: Option<Result>) {
         let (id, end) = self.answers.remove(at);
         let expected = self.plain.finish(id, outcome);
         let result = end(outcome);
-        if outcome == Err(errno::EIO) {
+        let Some(outcome) = outcome.filter(|outcome| *outcome != Err(errno::EIO)) else {
             return;
-        }
+        };
         assert_eq!(result, expected);
         if result.is_ok() {
             books(|books| books.record(id as u64).answers.push(outcome));
@@ -574,9 +578,9 @@ fn play(ops: &[Op]) {
     // The end of one may hand over another.
     while !(world.copies.is_empty() && world.answers.is_empty()) {
         if world.copies.is_empty() {
-            world.finish(0, Ok(()));
+            world.finish(0, Some(Ok(())));
         } else {
-            world.end_copy(0, Ok(()));
+            world.end_copy(0, Copied::Whole);
         }
         world.settle();
     }

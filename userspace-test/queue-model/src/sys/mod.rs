@@ -16,7 +16,7 @@ pub(crate) use bell::Bell;
 pub(crate) use error::{errno, Error, Result};
 pub(crate) use lock::{Guard, Lock};
 pub(crate) use memory::{boxed_array, Box, Memory, Vec, VecExt};
-pub(crate) use park::{park, park_from, Sleep, Thread};
+pub(crate) use park::{is_dying, park, park_from, Sleep, Thread};
 pub(crate) use task::{Signal, Task};
 
 use std::cell::Cell;

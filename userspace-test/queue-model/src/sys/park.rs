@@ -30,6 +30,11 @@ pub(crate) enum Sleep {
     Uninterruptible,
 }
 
+/// Whether the thread that calls is being killed.
+pub(crate) fn is_dying() -> bool {
+    Task::current().signal_pending(Sleep::Killable)
+}
+
 /// Sleeps until `ready` gives something; nothing when a signal came first. In the order of the
 /// module's own: `ready` is asked before the first sleep and after each waking, also when a signal
 /// has come.

@@ -106,6 +106,15 @@ impl Task {
         }
     }
 
+    /// Does something as a thread that is being killed.
+    pub(crate) fn dying<R>(act: impl FnOnce() -> R) -> R {
+        let task = Task::current();
+        let before = task.0.signal.swap(Signal::Fatal as u8, SeqCst);
+        let result = act();
+        task.0.signal.store(before, SeqCst);
+        result
+    }
+
     /// Whether it has a signal that ends such a sleep.
     pub(super) fn signal_pending(&self, sleep: Sleep) -> bool {
         let least = match sleep {
