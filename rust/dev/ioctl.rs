@@ -35,7 +35,8 @@ pub(super) fn ioctl(endpoint: &Endpoint, file: &File, command: u32, arg: usize) 
 /// descriptor.
 ///
 /// EINVAL when that is not an open device of this kind, or when this one leads somewhere already;
-/// EPERM when the other leads nowhere; EFAULT; ENOMEM; ENOTCONN after an abort.
+/// EPERM when the other leads nowhere; EFAULT; ENOMEM. After an abort it is as dead as the
+/// other.
 fn clone(endpoint: &Endpoint, arg: usize) -> Result {
     let fd = number(arg)?;
     let connection = chardev::with_fd::<FuseDevice, _>(fd, |other| {
@@ -58,6 +59,9 @@ fn attach(endpoint: &Endpoint, file: &File, arg: usize) -> Result {
     }
     if !connection.queue().recovers() {
         return Err(EINVAL);
+    }
+    if !connection.queue().is_connected() {
+        return Err(ENOTCONN);
     }
     endpoint.connect(connection)
 }

@@ -49,7 +49,7 @@ impl Endpoint {
     }
 
     /// Ties the device to a connection, for good. EINVAL when it is tied to one already; ENOMEM;
-    /// ENOTCONN when the connection was aborted, or the device is closed. May sleep.
+    /// ENOTCONN when the device is closed. May sleep.
     pub(crate) fn connect(&self, connection: Arc<Connection>) -> Result {
         let stage = self.stage.lock();
         if stage.closed {

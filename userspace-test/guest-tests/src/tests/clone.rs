@@ -31,6 +31,7 @@ tests![
     first_is_closed,
     last_is_closed,
     aborted,
+    cloned_after_an_abort,
     clone_of_a_clone,
     many_at_work,
     by_a_32_bit_program,
@@ -227,6 +228,18 @@ fn aborted(env: &Env) {
         assert_eq!(channel.poll(Duration::ZERO).unwrap(), PollFlags::POLLERR);
         system::assert_errno(channel.reply_error(2, Errno::EIO), Errno::ENOENT);
     }
+}
+
+fn cloned_after_an_abort(env: &Env) {
+    let mut fs = mount(env);
+    fs.force_unmount();
+    let new = clone(env, &fs.channel);
+    system::assert_errno(new.read(&mut vec![0; 1 << 18]), Errno::ENODEV);
+    system::assert_errno(new.reply_error(2, Errno::EIO), Errno::ENOENT);
+    assert_eq!(new.poll(Duration::ZERO).unwrap(), PollFlags::POLLERR);
+    // It keeps the connection as any other does, and is as dead.
+    drop(fs);
+    system::assert_errno(new.read(&mut vec![0; 1 << 18]), Errno::ENODEV);
 }
 
 fn clone_of_a_clone(env: &Env) {
