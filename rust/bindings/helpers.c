@@ -118,6 +118,11 @@ void rust_fuse_i_size_write(struct inode *inode, loff_t size)
 	i_size_write(inode, size);
 }
 
+struct timespec64 rust_fuse_inode_get_ctime(const struct inode *inode)
+{
+	return inode_get_ctime(inode);
+}
+
 struct timespec64 rust_fuse_inode_get_mtime(const struct inode *inode)
 {
 	return inode_get_mtime(inode);
@@ -250,6 +255,20 @@ ssize_t rust_fuse_generic_write_sync(struct kiocb *iocb, ssize_t count)
 void rust_fuse_task_io_account_write(size_t bytes)
 {
 	task_io_account_write(bytes);
+}
+
+/* Changing attributes. */
+
+kuid_t rust_fuse_iattr_kuid(struct mnt_idmap *idmap, struct user_namespace *ns,
+			    const struct iattr *attr)
+{
+	return from_vfsuid(idmap, ns, attr->ia_vfsuid);
+}
+
+kgid_t rust_fuse_iattr_kgid(struct mnt_idmap *idmap, struct user_namespace *ns,
+			    const struct iattr *attr)
+{
+	return from_vfsgid(idmap, ns, attr->ia_vfsgid);
 }
 
 /* Sleeping. */

@@ -3,7 +3,7 @@
 //! stat(2): attributes from the cache while they hold, else from the daemon.
 
 use super::{
-    inode::{change_attributes, has_wrong_type, is_valid, Asked},
+    inode::{change_attributes, is_ahead, is_for, Asked},
     open::OpenFile,
     permission::allow_current_process,
     INode, Mount, SuperBlock,
@@ -65,13 +65,30 @@ pub(super) fn fetch(inode: &INode, file: Option<&OpenFile>) -> Result<Attr> {
     let nodeid = inode.data().nodeid();
     let request = Request::<op::Getattr>::new(&mount.connection, nodeid, &arguments)?;
     let out = mount.connection.call(request)?.out()?;
-    if !is_valid(&out.attr) || has_wrong_type(inode, &out.attr) {
+    if !is_for(inode, &out.attr) {
         inode.data().make_bad();
         return Err(EIO);
     }
     let until = Ticks::after(out.attr_valid, out.attr_valid_nsec);
     change_attributes(inode, &out.attr, until, asked);
-    Ok(out.attr)
+    Ok(best(inode, out.attr))
+}
+
+/// Puts what the kernel knows better in place of what the daemon sent.
+fn best(inode: &INode, attr: Attr) -> Attr {
+    if !is_ahead(inode) {
+        return attr;
+    }
+    let (mtime, ctime) = (inode.mtime(), inode.ctime());
+    Attr {
+        size: inode.size(),
+        // CAST: The wire has it unsigned, but means signed.
+        mtime: mtime.seconds as u64,
+        mtimensec: mtime.nanoseconds,
+        ctime: ctime.seconds as u64,
+        ctimensec: ctime.nanoseconds,
+        ..attr
+    }
 }
 
 /// Asks the daemon for attributes if those in `mask` do not hold any more. Errors as [`fetch`].

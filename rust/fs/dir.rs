@@ -8,9 +8,9 @@ use super::{
     lookup, make,
     mount::Mount,
     open::{Kind, OpenFile},
-    permission::{permission, refuse_setattr},
+    permission::permission,
     remove::remove,
-    rename,
+    rename, setattr,
     superblock::Fuse,
     DEntry, INode,
 };
@@ -21,6 +21,7 @@ use crate::{
         dentry::{LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
         file::{DirEmitter, FileOperations, NewFile},
         inode_ops::{Access, INodeOperations, IdMap, RenameFlags, Stat, StatRequest},
+        setattr::Changes,
         super_block::PAGE_SIZE,
     },
 };
@@ -53,8 +54,8 @@ impl INodeOperations for Directory {
         attr::getattr(inode, request, stat)
     }
 
-    fn setattr(dentry: &DEntry) -> Result {
-        refuse_setattr(dentry)
+    fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes) -> Result {
+        setattr::setattr(id_map, dentry, changes)
     }
 
     fn create<'a>(

@@ -33,6 +33,7 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::AUTO_INVAL_DATA
     | init_flags::NO_OPEN_SUPPORT
     | init_flags::PARALLEL_DIROPS
+    | init_flags::HANDLE_KILLPRIV
     | init_flags::ABORT_ERROR
     | init_flags::MAX_PAGES
     | init_flags::NO_OPENDIR_SUPPORT
@@ -67,6 +68,13 @@ pub(crate) struct Features {
     pub(super) dont_mask: bool,
     /// What is cached of a file goes when its size or time of modification has changed.
     pub(super) auto_inval_data: bool,
+    /// The daemon clears the set-user-ID and set-group-ID bits by itself.
+    handle_killpriv: bool,
+    /// It does so when it is told to.
+    pub(super) handle_killpriv_v2: bool,
+    /// What is written to the page cache goes to the daemon later: until then, the kernel knows
+    /// best what size and times a regular file has.
+    pub(super) writeback_cache: bool,
     /// A directory may be looked up and read in by several at once.
     pub(super) parallel_dirops: bool,
     /// The most pages in a request.
@@ -85,6 +93,9 @@ impl Features {
         big_writes: false,
         dont_mask: false,
         auto_inval_data: false,
+        handle_killpriv: false,
+        handle_killpriv_v2: false,
+        writeback_cache: false,
         parallel_dirops: false,
         max_pages: DEFAULT_MAX_PAGES,
         name_max: SHORT_NAME_MAX,
@@ -113,6 +124,9 @@ impl Features {
             big_writes: has(init_flags::BIG_WRITES),
             dont_mask: has(init_flags::DONT_MASK),
             auto_inval_data: has(init_flags::AUTO_INVAL_DATA),
+            handle_killpriv: has(init_flags::HANDLE_KILLPRIV),
+            handle_killpriv_v2: has(init_flags::HANDLE_KILLPRIV_V2),
+            writeback_cache: has(init_flags::WRITEBACK_CACHE),
             parallel_dirops: has(init_flags::PARALLEL_DIROPS),
             max_pages,
             // A daemon that knows of pages has room for more than one beside a request.
@@ -122,6 +136,13 @@ impl Features {
                 SHORT_NAME_MAX
             },
         }
+    }
+}
+
+impl Features {
+    /// Whether the daemon clears the set-user-ID and set-group-ID bits.
+    pub(super) fn handles_killpriv(&self) -> bool {
+        self.handle_killpriv || self.handle_killpriv_v2
     }
 }
 

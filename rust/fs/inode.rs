@@ -20,6 +20,7 @@ use crate::{
         inode_ops::{
             ATIME_STAT, BASIC_STATS, CTIME_STAT, DIRECTORY_STATS, MODIFY_STATS, SIZE_STAT,
         },
+        setattr::Changes,
         time::{Expiry, Ticks, Version},
     },
 };
@@ -187,6 +188,16 @@ pub(super) fn is_valid(attr: &Attr) -> bool {
     FileType::of_mode(attr.mode).is_some() && i64::try_from(attr.size).is_ok()
 }
 
+/// Whether the daemon may send such attributes of `inode`.
+pub(super) fn is_for(inode: &INode, attr: &Attr) -> bool {
+    is_valid(attr) && !has_wrong_type(inode, attr)
+}
+
+/// Whether the kernel knows better than the daemon what size and times of modification the file has.
+pub(super) fn is_ahead(inode: &INode) -> bool {
+    Mount::of(inode).features().writeback_cache && inode.is_regular()
+}
+
 /// Whether `attr` of a node of that generation is of another file than `inode`.
 pub(super) fn is_stale(inode: &INode, generation: u64, attr: &Attr) -> bool {
     // The kernel keeps 32 bits of it.
@@ -263,6 +274,13 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// Whether newer attributes came since.
+    fn is_crossed(self, state: &State) -> bool {
+        self.attr_version != 0 && state.attr_version > self.attr_version
+    }
+}
+
 /// The inode of a node that a lookup has led to, counted as one; `attr` is valid. May sleep.
 ///
 /// # Errors
@@ -304,8 +322,10 @@ pub(super) fn get(
 
 /// Gives a new inode what does not change any more, and what [`change_attributes`] compares with.
 fn set_up(inode: &mut NewINode<super::Fuse>, attr: &Attr) -> Result {
-    inode.keep_times(true);
-    match FileType::of_mode(attr.mode).ok_or(EIO)? {
+    let file_type = FileType::of_mode(attr.mode).ok_or(EIO)?;
+    let features = Mount::of(inode).features();
+    inode.keep_times(!(features.writeback_cache && file_type == FileType::Regular));
+    match file_type {
         FileType::Regular => inode.set_regular::<Common, Pages>(),
         FileType::Directory => inode.set_directory::<Directory, DirectoryFile>(),
         FileType::Symlink => inode.set_symlink::<Symlink>(),
@@ -324,12 +344,68 @@ fn set_up(inode: &mut NewINode<super::Fuse>, attr: &Attr) -> Result {
 /// sleep.
 pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked: Asked) {
     let (node, mount) = (inode.data(), Mount::of(inode));
-    let new = attributes(inode.super_block(), attr);
     let mut state = node.state.lock();
-    let crossed = asked.attr_version != 0 && state.attr_version > asked.attr_version;
-    if crossed || node.unsettled.load(Relaxed) {
+    if asked.is_crossed(&state) || node.unsettled.load(Relaxed) {
         return;
     }
+    let (old_size, old_mtime) = (inode.size(), inode.mtime());
+    take(inode, &mut state, attr, until, asked);
+    let ahead = is_ahead(inode);
+    if !ahead {
+        inode.lock().set_size(attr.size);
+    }
+    drop(state);
+
+    if inode.is_regular() && !ahead {
+        let resized = old_size != attr.size;
+        if resized {
+            inode.truncate_page_cache(attr.size);
+        }
+        if resized || mount.features().auto_inval_data && old_mtime != inode.mtime() {
+            inode.invalidate_page_cache();
+        }
+    }
+}
+
+/// Takes the attributes that SETATTR, which was asked for `changes`, replied with; `attr` is valid.
+/// Where they have crossed newer ones they are taken too, but do not hold. May sleep.
+pub(super) fn changed(inode: &INode, attr: &Attr, until: Ticks, asked: Asked, changes: &Changes) {
+    let ahead = is_ahead(inode);
+    let mut state = inode.data().state.lock();
+    if ahead {
+        let mut locked = inode.lock();
+        if let Some(mtime) = changes.mtime() {
+            locked.set_mtime(mtime.time);
+        }
+        if let Some(ctime) = changes.ctime() {
+            locked.set_ctime(ctime.time);
+        }
+    }
+    let until = if asked.is_crossed(&state) {
+        Ticks::PAST
+    } else {
+        until
+    };
+    let old_size = inode.size();
+    take(inode, &mut state, attr, until, asked);
+    let resizes = !ahead || changes.size().is_some();
+    if resizes {
+        inode.lock().set_size(attr.size);
+    }
+    drop(state);
+
+    if inode.is_regular() && resizes && old_size != attr.size {
+        // What lay behind the end was never in the file; others may have it mapped.
+        inode.truncate_page_cache_range(old_size, attr.size);
+        inode.truncate_page_cache(attr.size);
+        inode.invalidate_page_cache();
+    }
+}
+
+/// Takes attributes but the size, and but the times that the kernel knows better.
+fn take(inode: &INode, state: &mut State, attr: &Attr, until: Ticks, asked: Asked) {
+    let (node, mount) = (inode.data(), Mount::of(inode));
+    let new = attributes(inode.super_block(), attr);
     // An inode that had gone while its attributes were asked for has lost the version that would
     // have told whether they are old: then they do not hold for long.
     if asked.evictions == 0 || state.attr_version != 0 || asked.evictions == mount.evictions() {
@@ -344,7 +420,6 @@ pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked:
     node.expiry.set(until);
 
     let mut locked = inode.lock();
-    let (old_size, old_mtime) = (locked.size(), locked.mtime());
     // Without `default_permissions` it is the daemon who judges, also what a sticky bit means.
     let sticky = if mount.options.default_permissions {
         0
@@ -357,20 +432,9 @@ pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked:
     locked.set_owner(new.uid, new.gid);
     locked.set_blocks(new.blocks);
     locked.set_atime(new.atime);
-    locked.set_mtime(new.mtime);
-    locked.set_ctime(new.ctime);
-    locked.set_size(new.size);
-    drop(locked);
-    drop(state);
-
-    if inode.is_regular() {
-        let resized = old_size != new.size;
-        if resized {
-            inode.truncate_page_cache(new.size);
-        }
-        if resized || mount.features().auto_inval_data && old_mtime != new.mtime {
-            inode.invalidate_page_cache();
-        }
+    if !is_ahead(inode) {
+        locked.set_mtime(new.mtime);
+        locked.set_ctime(new.ctime);
     }
 }
 
@@ -408,8 +472,8 @@ pub(super) fn truncated(inode: &INode) {
     inode.data().invalidate(MODIFY_STATS | SIZE_STAT);
 }
 
-/// The daemon says that the attributes have changed: neither what is cached of them holds, nor what
-/// is on its way.
+/// The attributes have changed, or may have: neither what is cached of them holds, nor what is on its
+/// way.
 pub(super) fn attributes_changed(inode: &INode) {
     let node = inode.data();
     node.state.lock().attr_version = Mount::of(inode).next_attr_version();

@@ -9,6 +9,7 @@
 //! - [`inode`]: inodes, their attributes and how long these hold, and forgetting them
 //! - [`lookup`]: names in directories, and how long these hold
 //! - [`attr`]: what stat(2) says
+//! - [`mod@setattr`]: changing attributes
 //! - [`permission`]: who may do what
 //! - [`notify`]: what the daemon says unasked: that something is not as it was
 //! - [`open`]: opening and closing files and directories
@@ -45,6 +46,7 @@ mod permission;
 mod read;
 mod remove;
 mod rename;
+mod setattr;
 mod superblock;
 mod symlink;
 mod timeout;

@@ -10,12 +10,13 @@ use super::{
     write, INode, OwnedINode,
 };
 use crate::{
-    abi::{open_flags, release_flags, FlushIn, OpenIn, OpenOut, ReleaseIn},
+    abi::{open_flags, open_in_flags, release_flags, FlushIn, OpenIn, OpenOut, ReleaseIn},
     message::{op, Caller, Completion, Operation, Reply, Request},
     vfs::{
         file::{is_being_killed, FileOperations, Io, LockOwner, NewFile, Seek},
         inode_ops::{MODIFY_STATS, SIZE_STAT},
         lock::{FileLock, Outcome},
+        ns::Capability,
     },
 };
 use kernel::{
@@ -214,9 +215,16 @@ fn send_open(mount: &Mount, inode: &INode, kind: Kind, flags: u32) -> Result<Ope
     if !mount.features().atomic_o_trunc {
         sent &= !flags::O_TRUNC;
     }
+    let loses_set_ids = mount.features().handle_killpriv_v2
+        && sent & flags::O_TRUNC != 0
+        && !Capability::FSETID.held();
     let arguments = OpenIn {
         flags: sent,
-        ..Default::default()
+        open_flags: if loses_set_ids {
+            open_in_flags::KILL_SUIDGID
+        } else {
+            0
+        },
     };
     let nodeid = inode.data().nodeid();
     let connection = &mount.connection;

@@ -11,6 +11,7 @@
 
 use super::{
     attr::{self, is_outdated},
+    setattr,
     superblock::Fuse,
     DEntry, INode, Mount,
 };
@@ -20,6 +21,7 @@ use crate::{
     vfs::{
         inode_ops::{Access, INodeOperations, IdMap, Stat, StatRequest, PERMISSION_STATS},
         ns::{current_is_wholly, Capability},
+        setattr::Changes,
     },
 };
 use kernel::prelude::*;
@@ -125,17 +127,7 @@ impl INodeOperations for Common {
         attr::getattr(inode, request, stat)
     }
 
-    fn setattr(dentry: &DEntry) -> Result {
-        refuse_setattr(dentry)
+    fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes) -> Result {
+        setattr::setattr(id_map, dentry, changes)
     }
-}
-
-/// What SETATTR gets of a daemon that does not have it: nothing here sends it yet.
-pub(super) fn refuse_setattr(dentry: &DEntry) -> Result {
-    let inode = dentry.inode().ok_or(ENOENT)?;
-    inode.data().check()?;
-    if !allow_current_process(Mount::of(inode)) {
-        return Err(EACCES);
-    }
-    Err(ENOSYS)
 }

@@ -2,14 +2,12 @@
 
 //! Symbolic links.
 
-use super::{
-    attr, inode::invalidate_atime, permission::refuse_setattr, superblock::Fuse, DEntry, INode,
-    Mount,
-};
+use super::{attr, inode::invalidate_atime, setattr, superblock::Fuse, DEntry, INode, Mount};
 use crate::{
     message::{op, Request},
     vfs::{
-        inode_ops::{INodeOperations, Stat, StatRequest},
+        inode_ops::{INodeOperations, IdMap, Stat, StatRequest},
+        setattr::Changes,
         super_block::PAGE_SIZE,
     },
 };
@@ -42,7 +40,7 @@ impl INodeOperations for Symlink {
         attr::getattr(inode, request, stat)
     }
 
-    fn setattr(dentry: &DEntry) -> Result {
-        refuse_setattr(dentry)
+    fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes) -> Result {
+        setattr::setattr(id_map, dentry, changes)
     }
 }

@@ -32,8 +32,8 @@ pub(crate) use request::{Replied, Request};
 pub(crate) mod op {
     pub(crate) use super::operation::{
         Access, Destroy, Flush, Getattr, Getlk, Init, Link, Lookup, Mkdir, Mknod, NotifyReply,
-        Open, Opendir, Read, Readdir, Readlink, Release, Releasedir, Rename, Rename2, Rmdir, Setlk,
-        Setlkw, Statfs, Symlink, Unlink, Write,
+        Open, Opendir, Read, Readdir, Readlink, Release, Releasedir, Rename, Rename2, Rmdir,
+        Setattr, Setlk, Setlkw, Statfs, Symlink, Unlink, Write,
     };
 }
 

@@ -156,6 +156,10 @@ operations! {
     Getattr: abi::GetattrIn => abi::AttrOut {
         OLD_OUT: Option<Old> = Some(Old { below: 9, size: abi::AttrOut::COMPAT_SIZE });
     }
+    /// Changes attributes.
+    Setattr: abi::SetattrIn => abi::AttrOut {
+        OLD_OUT: Option<Old> = Some(Old { below: 9, size: abi::AttrOut::COMPAT_SIZE });
+    }
     /// Asks whether access would be allowed.
     Access: abi::AccessIn => ()
     /// Reads a symbolic link; the reply is its text.

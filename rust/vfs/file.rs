@@ -332,6 +332,18 @@ pub(super) fn table<F: FileOperations>() -> &'static bindings::file_operations {
     &Callbacks::<F>::OPERATIONS
 }
 
+/// The data of an open file, if the operations of `F` opened it.
+///
+/// # Safety
+///
+/// `file` must be an open file for all of `'a`.
+pub(super) unsafe fn data_of<'a, F: FileOperations>(
+    file: *mut bindings::file,
+) -> Option<Borrowed<'a, F>> {
+    // SAFETY: By the function's contract; a table of `F`'s means that `open` has stored such data.
+    unsafe { ptr::eq((*file).f_op, table::<F>()).then(|| F::Ptr::borrow((*file).private_data)) }
+}
+
 /// What the C side calls.
 pub(super) struct Callbacks<F: FileOperations>(PhantomData<F>);
 

@@ -179,6 +179,11 @@ impl<T: FileSystem> INode<T> {
         self.mode() & bindings::S_IFMT == bindings::S_IFREG
     }
 
+    /// Whether it is a directory.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.mode() & bindings::S_IFMT == bindings::S_IFDIR
+    }
+
     /// The number of links to it.
     pub(crate) fn link_count(&self) -> u32 {
         // SAFETY: The field is valid and aligned; it may change at any time.
@@ -202,6 +207,22 @@ impl<T: FileSystem> INode<T> {
     pub(crate) fn mtime(&self) -> Time {
         // SAFETY: The inode is valid.
         unsafe { bindings::inode_get_mtime(self.as_ptr()) }.into()
+    }
+
+    /// When it was last changed.
+    pub(crate) fn ctime(&self) -> Time {
+        // SAFETY: The inode is valid.
+        unsafe { bindings::inode_get_ctime(self.as_ptr()) }.into()
+    }
+
+    /// Writes back what of the file is dirty, contents and inode, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing.
+    pub(crate) fn write_now(&self) -> Result {
+        // SAFETY: The inode is valid.
+        to_result(unsafe { bindings::write_inode_now(self.as_ptr(), 1) })
     }
 
     /// Locks the attributes. They may be read without the lock, each by itself. Does not sleep; what

@@ -13,6 +13,7 @@ use crate::{
         filesystem::FileSystem,
         inode::{INode, Time},
         ns::{Gid, Uid},
+        setattr::Changes,
     },
 };
 use core::marker::PhantomData;
@@ -63,8 +64,12 @@ pub(crate) trait INodeOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Changes attributes.
-    fn setattr(_dentry: &DEntry<Self::FileSystem>) -> Result {
+    /// Changes attributes. The inode is locked.
+    fn setattr(
+        _id_map: IdMap<'_>,
+        _dentry: &DEntry<Self::FileSystem>,
+        _changes: &mut Changes,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -189,6 +194,11 @@ impl IdMap<'_> {
     unsafe fn from_raw(ptr: *mut bindings::mnt_idmap) -> Self {
         // INVARIANT: By the function's contract.
         Self(ptr, PhantomData)
+    }
+
+    /// The C pointer.
+    pub(super) fn as_ptr(self) -> *mut bindings::mnt_idmap {
+        self.0
     }
 }
 
@@ -536,11 +546,21 @@ impl<O: INodeOperations> Callbacks<O> {
     ///
     /// To be called as `setattr` of `struct inode_operations`, for this type.
     unsafe extern "C" fn setattr(
-        _idmap: *mut bindings::mnt_idmap,
+        idmap: *mut bindings::mnt_idmap,
         dentry: *mut bindings::dentry,
-        _attr: *mut bindings::iattr,
+        attr: *mut bindings::iattr,
     ) -> c_int {
-        // SAFETY: The C side gives an entry of this file system.
-        from_result(|| O::setattr(unsafe { DEntry::from_raw(dentry) }).map(|()| 0))
+        from_result(|| {
+            // SAFETY: The C side gives an entry of this file system, and a map and a structure for
+            // the call.
+            let (id_map, dentry, changes) = unsafe {
+                (
+                    IdMap::from_raw(idmap),
+                    DEntry::from_raw(dentry),
+                    Changes::from_raw(attr),
+                )
+            };
+            O::setattr(id_map, dentry, changes).map(|()| 0)
+        })
     }
 }

@@ -29,6 +29,7 @@ mod page_cache;
 pub(crate) mod periodic;
 pub(crate) mod pipe;
 pub(crate) mod random;
+pub(crate) mod setattr;
 pub(crate) mod super_block;
 pub(crate) mod sysctl;
 pub(crate) mod sysfs;

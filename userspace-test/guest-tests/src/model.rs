@@ -11,7 +11,7 @@ use crate::{
 };
 use libc::{DT_DIR, DT_LNK, DT_REG, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 use rawfuse::{
-    abi::{self, Opcode},
+    abi::{self, fattr, Opcode},
     Channel, DirEntries, Errno, Operation,
 };
 use std::{
@@ -226,6 +226,7 @@ impl Model {
                 attr: node.attr,
                 ..Default::default()
             }),
+            Operation::Setattr(arg) => answer(&self.setattr(nodeid, arg)),
             Operation::Readlink => Answer::Bytes(node.data.clone()),
             Operation::Access(_) => Answer::Bytes(Vec::new()),
             Operation::Open(_) => answer(&abi::OpenOut {
@@ -275,6 +276,46 @@ impl Model {
             entry_valid: self.entry_valid,
             attr_valid: self.attr_valid,
             attr,
+            ..Default::default()
+        }
+    }
+
+    fn setattr(&mut self, nodeid: u64, arg: &abi::SetattrIn) -> abi::AttrOut {
+        let attr_valid = self.attr_valid;
+        let Node { attr, data, .. } = self.node(nodeid);
+        let has = |flag| arg.valid & flag != 0;
+        if has(fattr::MODE) {
+            attr.mode = arg.mode;
+        }
+        if has(fattr::UID) {
+            attr.uid = arg.uid;
+        }
+        if has(fattr::GID) {
+            attr.gid = arg.gid;
+        }
+        if has(fattr::SIZE) {
+            attr.size = arg.size;
+            // One that is too large to be had has no data.
+            data.resize(
+                usize::try_from(arg.size).map_or(0, |size| size.min(1 << 20)),
+                0,
+            );
+        }
+        if has(fattr::ATIME) {
+            (attr.atime, attr.atimensec) = (arg.atime, arg.atimensec);
+        }
+        if has(fattr::MTIME) {
+            (attr.mtime, attr.mtimensec) = (arg.mtime, arg.mtimensec);
+        }
+        if has(fattr::CTIME) {
+            (attr.ctime, attr.ctimensec) = (arg.ctime, arg.ctimensec);
+        }
+        if has(fattr::KILL_SUIDGID) {
+            attr.mode &= !0o6000;
+        }
+        abi::AttrOut {
+            attr_valid,
+            attr: *attr,
             ..Default::default()
         }
     }

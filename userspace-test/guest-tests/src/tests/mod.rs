@@ -38,6 +38,7 @@ mod recover;
 mod registered;
 mod rename;
 mod reply;
+mod setattr;
 mod splice;
 mod statfs;
 mod successor;
@@ -87,6 +88,7 @@ pub fn all() -> Vec<Test> {
         reply::tests(),
         lookup::tests(),
         attr::tests(),
+        setattr::tests(),
         cred::tests(),
         dir::tests(),
         open::tests(),
