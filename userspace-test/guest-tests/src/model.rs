@@ -54,6 +54,8 @@ pub struct Node {
 /// A look at what was asked.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// What names it in the reply.
+    pub unique: u64,
     /// The operation.
     pub opcode: Opcode,
     /// The inode.
@@ -178,6 +180,7 @@ impl Model {
 
     fn take(&mut self, req: &Req) -> Answer {
         self.log.push(Asked {
+            unique: req.unique(),
             opcode: req.opcode(),
             nodeid: req.nodeid(),
             body: req.request().body().to_vec(),
@@ -244,6 +247,7 @@ impl Model {
                 let rest = node.data.get(start..).unwrap_or_default();
                 Answer::Bytes(rest[..rest.len().min(arg.size as usize)].to_vec())
             }
+            Operation::Write { arg, data } => self.write(nodeid, arg, data),
             Operation::Readdir(arg) => Answer::Bytes(self.readdir(node, arg)),
             Operation::Statfs => answer(&abi::StatfsOut {
                 st: abi::Kstatfs {
@@ -263,6 +267,22 @@ impl Model {
             }
             _ => self.change_names(req),
         }
+    }
+
+    /// Takes what is written, and grows the file where that is needed.
+    fn write(&mut self, nodeid: u64, arg: &abi::WriteIn, data: &[u8]) -> Answer {
+        let node = self.node(nodeid);
+        let start = arg.offset as usize;
+        let end = start + data.len();
+        if node.data.len() < end {
+            node.data.resize(end, 0);
+        }
+        node.data[start..end].copy_from_slice(data);
+        node.attr.size = node.data.len() as u64;
+        answer(&abi::WriteOut {
+            size: arg.size,
+            ..Default::default()
+        })
     }
 
     /// The reply to a successful lookup of `nodeid`; counts the reference it gives.
@@ -428,7 +448,7 @@ impl DerefMut for Served {
 
 /// Answers requests until the file system is gone.
 pub fn serve(channel: &Channel, model: &Mutex<Model>) {
-    let mut bytes = vec![0; 1 << 20];
+    let mut bytes = vec![0; 2 << 20];
     loop {
         let len = match channel.read(&mut bytes) {
             Ok(len) => len,

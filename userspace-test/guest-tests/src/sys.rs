@@ -434,6 +434,13 @@ pub fn ignore_by_handler(signal: nix::sys::signal::Signal) {
     unsafe { sigaction(signal, &action) }.expect("sigaction");
 }
 
+/// Has a signal ignored.
+pub fn ignore(signal: nix::sys::signal::Signal) {
+    // SAFETY: Ignoring a signal runs no code.
+    unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigIgn) }
+        .expect("signal");
+}
+
 /// `si_code` of a signal for something to read.
 pub const POLL_IN: i32 = 1;
 

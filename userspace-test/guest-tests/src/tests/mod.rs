@@ -46,6 +46,7 @@ mod suspend;
 mod symlink;
 mod sync_init;
 mod unlink;
+mod write;
 
 /// The tests of one file. Those that take long have their limit, in seconds, after `=>`.
 macro_rules! tests {
@@ -99,6 +100,7 @@ pub fn all() -> Vec<Test> {
         make::tests(),
         unlink::tests(),
         rename::tests(),
+        write::tests(),
         statfs::tests(),
         forget::tests(),
         notify_inode::tests(),
