@@ -13,10 +13,12 @@
 #include <linux/fs_context.h>
 #include <linux/fs_struct.h>
 #include <linux/highmem.h>
+#include <linux/iomap.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
 #include <linux/pid_namespace.h>
 #include <linux/pipe_fs_i.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/splice.h>
@@ -24,6 +26,7 @@
 #include <linux/uio.h>
 #include <linux/user_namespace.h>
 #include <linux/workqueue.h>
+#include <linux/writeback.h>
 
 /* Constants. */
 
@@ -37,6 +40,7 @@ const unsigned int RUST_FUSE_CONST_FL_SLEEP = FL_SLEEP;
 const unsigned int RUST_FUSE_CONST_FL_OFDLCK = FL_OFDLCK;
 const int RUST_FUSE_CONST_FILE_LOCK_DEFERRED = FILE_LOCK_DEFERRED;
 const unsigned int RUST_FUSE_CONST_PAGE_SHIFT = PAGE_SHIFT;
+const fmode_t RUST_FUSE_CONST_FMODE_WRITE = FMODE_WRITE;
 const loff_t RUST_FUSE_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 
 /* Credentials and namespaces. */
@@ -214,6 +218,11 @@ void rust_fuse_memcpy_folio(struct folio *to, size_t to_offset, struct folio *fr
 	memcpy_folio(to, to_offset, from, from_offset, len);
 }
 
+void rust_fuse_memcpy_to_folio(struct folio *folio, size_t offset, const char *from, size_t len)
+{
+	memcpy_to_folio(folio, offset, from, len);
+}
+
 void rust_fuse_folio_zero_range(struct folio *folio, size_t start, size_t length)
 {
 	folio_zero_range(folio, start, length);
@@ -222,11 +231,6 @@ void rust_fuse_folio_zero_range(struct folio *folio, size_t start, size_t length
 void rust_fuse_flush_dcache_folio(struct folio *folio)
 {
 	flush_dcache_folio(folio);
-}
-
-struct folio *rust_fuse_readahead_folio_locked(struct readahead_control *rac)
-{
-	return __readahead_folio(rac);
 }
 
 struct folio *rust_fuse_filemap_get_folio_to_write(struct address_space *mapping,
@@ -241,6 +245,43 @@ bool rust_fuse_folio_test_uptodate(const struct folio *folio)
 }
 
 /* Writing. */
+
+const u16 RUST_FUSE_CONST_IOMAP_MAPPED = IOMAP_MAPPED;
+
+bool rust_fuse_writeback_is_waited_for(const struct writeback_control *wbc)
+{
+	return wbc->sync_mode == WB_SYNC_ALL;
+}
+
+void rust_fuse_mapping_set_error(struct address_space *mapping, int error)
+{
+	mapping_set_error(mapping, error);
+}
+
+void rust_fuse_mapping_set_writeback_may_deadlock_on_reclaim(struct address_space *mapping)
+{
+	mapping_set_writeback_may_deadlock_on_reclaim(mapping);
+}
+
+unsigned int rust_fuse_memalloc_nofs_save(void)
+{
+	return memalloc_nofs_save();
+}
+
+void rust_fuse_memalloc_nofs_restore(unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
+}
+
+void rust_fuse_folio_lock(struct folio *folio)
+{
+	folio_lock(folio);
+}
+
+void rust_fuse_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
 
 bool rust_fuse_iocb_is_dsync(const struct kiocb *iocb)
 {
@@ -363,9 +404,14 @@ kgid_t rust_fuse_mapped_kgid(struct mnt_idmap *idmap, struct user_namespace *ns,
 	return vfsgid_into_kgid(make_vfsgid(idmap, ns, gid));
 }
 
-bool rust_fuse_vma_may_share(struct vm_area_struct *vma)
+vm_flags_t rust_fuse_vma_flags_of(const struct vm_area_struct *vma)
 {
-	return vma->vm_flags & VM_MAYSHARE;
+	return vma->vm_flags;
+}
+
+struct vm_area_struct *rust_fuse_vm_fault_area(const struct vm_fault *fault)
+{
+	return fault->vma;
 }
 
 struct address_space *rust_fuse_folio_mapping_of(struct folio *folio)

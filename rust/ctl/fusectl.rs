@@ -397,6 +397,8 @@ impl FileOperations for Plain {
     type FileSystem = FuseCtl;
     type Ptr = Pin<KBox<OpenText>>;
 
+    const USES_PAGE_CACHE: bool = false;
+
     fn open(_inode: &INode<FuseCtl>, file: &NewFile<'_>) -> Result<Pin<KBox<OpenText>>> {
         file.make_nonseekable();
         KBox::pin_init(
@@ -405,10 +407,6 @@ impl FileOperations for Plain {
             }),
             GFP_KERNEL,
         )
-    }
-
-    fn uses_page_cache(_file: Borrowed<'_, Self>) -> bool {
-        false
     }
 
     fn read_iter(

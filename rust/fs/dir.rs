@@ -12,14 +12,14 @@ use super::{
     remove::remove,
     rename, setattr,
     superblock::Fuse,
-    DEntry, INode,
+    sync, DEntry, INode,
 };
 use crate::{
     abi::{open_flags, Dirent, ReadIn},
     message::{op, Request},
     vfs::{
         dentry::{LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
-        file::{DirEmitter, FileOperations, NewFile},
+        file::{DirEmitter, FileOperations, Fsync, NewFile},
         inode_ops::{Access, INodeOperations, IdMap, RenameFlags, Stat, StatRequest},
         setattr::Changes,
         super_block::PAGE_SIZE,
@@ -143,6 +143,10 @@ impl FileOperations for DirectoryFile {
 
     fn release(_inode: &INode, file: Arc<OpenFile>, flags: u32) {
         file.closing(flags);
+    }
+
+    fn fsync(inode: &INode, file: ArcBorrow<'_, OpenFile>, sync: &Fsync<'_>) -> Result {
+        sync::fsync_directory(inode, &file, sync)
     }
 
     fn iterate(

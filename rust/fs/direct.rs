@@ -11,7 +11,7 @@ use super::{
     io_mode::Parallel,
     mount::Mount,
     open::OpenFile,
-    read, write, INode,
+    read, write, writeback, INode,
 };
 use crate::{
     abi::{open_flags, read_flags, write_flags, ReadIn, WriteIn},
@@ -36,7 +36,9 @@ pub(super) fn read(
     io: &mut Io<'_>,
     iov: &mut IovIterDest<'_>,
 ) -> Result<usize> {
-    let read = read_at(inode, file, io.position(), iov)?;
+    let start = io.position();
+    inode.write_range(start, start.saturating_add(iov.len() as u64))?;
+    let read = read_at(inode, file, start, iov)?;
     io.advance(read);
     Ok(read)
 }
@@ -48,6 +50,10 @@ pub(super) fn read_at(
     mut position: u64,
     iov: &mut IovIterDest<'_>,
 ) -> Result<usize> {
+    if inode.is_range_busy(position, position.saturating_add(iov.len() as u64)) {
+        let _contents = inode.lock_contents();
+        writeback::wait(inode);
+    }
     let mut total = 0;
     let result = loop {
         let want = iov.len().min(Mount::of(inode).max_read());
@@ -112,6 +118,10 @@ pub(super) fn write(
     }
     let start = io.position();
     let end = start.saturating_add(len as u64);
+    inode.write_range(start, end)?;
+    if inode.is_range_busy(start, end) {
+        writeback::wait(inode);
+    }
     inode.invalidate_page_cache_range(start, end)?;
     let result = write_at(inode, file, start, iov, io.flags());
     if let Ok(written) = result {
@@ -134,6 +144,9 @@ pub(super) fn write_past_cache(
     iov: &mut IovIterSource<'_>,
 ) -> Result<usize> {
     let start = io.position();
+    if inode.is_range_busy(start, start.saturating_add(iov.len() as u64)) {
+        writeback::wait(inode);
+    }
     let result = write_at(inode, file, start, iov, io.flags());
     let end = result.ok().filter(|written| *written > 0);
     inode::written(inode, end.map(|written| start + written as u64));

@@ -27,6 +27,8 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::ATOMIC_O_TRUNC
     | init_flags::BIG_WRITES
     | init_flags::DONT_MASK
+    | init_flags::WRITEBACK_CACHE
+    | init_flags::DIRECT_IO_ALLOW_MMAP
     | init_flags::SPLICE_WRITE
     | init_flags::SPLICE_READ
     | init_flags::FLOCK_LOCKS
@@ -75,6 +77,8 @@ pub(crate) struct Features {
     /// What is written to the page cache goes to the daemon later: until then, the kernel knows
     /// best what size and times a regular file has.
     pub(super) writeback_cache: bool,
+    /// Files that are not to be cached may be mapped shared.
+    pub(super) direct_io_allow_mmap: bool,
     /// A directory may be looked up and read in by several at once.
     pub(super) parallel_dirops: bool,
     /// The most pages in a request.
@@ -96,6 +100,7 @@ impl Features {
         handle_killpriv: false,
         handle_killpriv_v2: false,
         writeback_cache: false,
+        direct_io_allow_mmap: false,
         parallel_dirops: false,
         max_pages: DEFAULT_MAX_PAGES,
         name_max: SHORT_NAME_MAX,
@@ -127,6 +132,7 @@ impl Features {
             handle_killpriv: has(init_flags::HANDLE_KILLPRIV),
             handle_killpriv_v2: has(init_flags::HANDLE_KILLPRIV_V2),
             writeback_cache: has(init_flags::WRITEBACK_CACHE),
+            direct_io_allow_mmap: has(init_flags::DIRECT_IO_ALLOW_MMAP),
             parallel_dirops: has(init_flags::PARALLEL_DIROPS),
             max_pages,
             // A daemon that knows of pages has room for more than one beside a request.

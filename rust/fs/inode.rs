@@ -10,6 +10,7 @@ use super::{
     permission::Common,
     read::Pages,
     symlink::Symlink,
+    writeback::{Held, Writes},
     INode, OwnedINode, SuperBlock,
 };
 use crate::{
@@ -49,6 +50,9 @@ pub(crate) struct Node {
     /// Whether it is used through the page cache.
     #[pin]
     pub(super) io_mode: IoMode,
+    /// Writing back what is dirty.
+    #[pin]
+    pub(super) writes: Writes,
     /// Of a directory: grows when the daemon says that names in it have changed; what is looked up
     /// meanwhile does not hold.
     pub(super) sightings_ended: Version,
@@ -90,6 +94,7 @@ impl Node {
                 expiry: Expiry::new(),
                 unsettled: Atomic::new(false),
                 io_mode <- IoMode::new(),
+                writes <- Writes::new(),
                 sightings_ended: Version::first(),
                 state <- new_spinlock!(
                     State {
@@ -323,10 +328,15 @@ pub(super) fn get(
 /// Gives a new inode what does not change any more, and what [`change_attributes`] compares with.
 fn set_up(inode: &mut NewINode<super::Fuse>, attr: &Attr) -> Result {
     let file_type = FileType::of_mode(attr.mode).ok_or(EIO)?;
-    let features = Mount::of(inode).features();
-    inode.keep_times(!(features.writeback_cache && file_type == FileType::Regular));
+    let writeback_cache = Mount::of(inode).features().writeback_cache;
+    inode.keep_times(!(writeback_cache && file_type == FileType::Regular));
     match file_type {
-        FileType::Regular => inode.set_regular::<Common, Pages>(),
+        FileType::Regular => {
+            inode.set_regular::<Common, Pages>();
+            if writeback_cache {
+                inode.may_block_reclaim();
+            }
+        }
         FileType::Directory => inode.set_directory::<Directory, DirectoryFile>(),
         FileType::Symlink => inode.set_symlink::<Symlink>(),
         special => inode.set_special::<Common>(special, attr.rdev),
@@ -368,8 +378,16 @@ pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked:
 }
 
 /// Takes the attributes that SETATTR, which was asked for `changes`, replied with; `attr` is valid.
-/// Where they have crossed newer ones they are taken too, but do not hold. May sleep.
-pub(super) fn changed(inode: &INode, attr: &Attr, until: Ticks, asked: Asked, changes: &Changes) {
+/// Where they have crossed newer ones they are taken too, but do not hold. Writing back is `held` until
+/// the size is known. May sleep.
+pub(super) fn changed(
+    inode: &INode,
+    attr: &Attr,
+    until: Ticks,
+    asked: Asked,
+    changes: &Changes,
+    held: Option<Held<'_>>,
+) {
     let ahead = is_ahead(inode);
     let mut state = inode.data().state.lock();
     if ahead {
@@ -393,6 +411,8 @@ pub(super) fn changed(inode: &INode, attr: &Attr, until: Ticks, asked: Asked, ch
         inode.lock().set_size(attr.size);
     }
     drop(state);
+    // Folios that are to go may have to be written back first.
+    drop(held);
 
     if inode.is_regular() && resizes && old_size != attr.size {
         // What lay behind the end was never in the file; others may have it mapped.
@@ -442,7 +462,8 @@ fn take(inode: &INode, state: &mut State, attr: &Attr, until: Ticks, asked: Aske
 pub(super) fn shrink(inode: &INode, size: u64, attr_version: u64) {
     let node = inode.data();
     let mut state = node.state.lock();
-    let settled = !node.unsettled.load(Relaxed);
+    // Behind a hole may be data that has not been written back.
+    let settled = !node.unsettled.load(Relaxed) && !is_ahead(inode);
     if settled && attr_version >= state.attr_version && size < inode.size() {
         state.attr_version = Mount::of(inode).next_attr_version();
         inode.lock().set_size(size);

@@ -17,6 +17,7 @@
 //! - [`dir`]: reading directories
 //! - [`read`], [`mod@write`]: reading and writing files through the page cache
 //! - [`direct`]: reading and writing them past it
+//! - [`writeback`]: writing back what stayed in the page cache, and [`sync`] waiting for that
 //! - [`io_mode`]: which of the two a file is open for
 //! - [`timeout`]: aborting the connection when a request takes too long
 //! - [`symlink`]: reading symbolic links
@@ -49,8 +50,10 @@ mod rename;
 mod setattr;
 mod superblock;
 mod symlink;
+mod sync;
 mod timeout;
 mod write;
+mod writeback;
 
 pub(crate) use mount::Mount;
 pub(crate) use superblock::Fuse;

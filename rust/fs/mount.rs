@@ -44,6 +44,8 @@ pub(super) struct Lacks {
     pub(super) open: Flag,
     pub(super) opendir: Flag,
     pub(super) flush: Flag,
+    pub(super) fsync: Flag,
+    pub(super) fsyncdir: Flag,
     pub(super) access: Flag,
     pub(super) link: Flag,
     pub(super) rename2: Flag,

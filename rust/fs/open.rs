@@ -3,19 +3,22 @@
 //! Opening and closing files and directories.
 
 use super::{
-    attr, direct, inode, locks,
+    attr, direct,
+    inode::{self, is_ahead},
+    locks,
     mount::{Mount, Token},
     read,
     superblock::Fuse,
-    write, INode, OwnedINode,
+    sync, write, writeback, INode, OwnedINode,
 };
 use crate::{
-    abi::{open_flags, open_in_flags, release_flags, FlushIn, OpenIn, OpenOut, ReleaseIn},
+    abi::{open_flags, open_in_flags, release_flags, OpenIn, OpenOut, ReleaseIn},
     message::{op, Caller, Completion, Operation, Reply, Request},
     vfs::{
-        file::{is_being_killed, FileOperations, Io, LockOwner, NewFile, Seek},
+        file::{FileOperations, Fsync, Io, LockOwner, NewFile, Seek},
         inode_ops::{MODIFY_STATS, SIZE_STAT},
         lock::{FileLock, Outcome},
+        mmap::{Area, Mapping},
         ns::Capability,
     },
 };
@@ -24,7 +27,7 @@ use kernel::{
     iov::{IovIterDest, IovIterSource},
     prelude::*,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Atomic, Full, Relaxed},
         Arc, ArcBorrow, SetOnce, UniqueArc,
     },
 };
@@ -120,6 +123,11 @@ impl OpenFile {
         Ok(file.into())
     }
 
+    /// It is going to be flushed.
+    pub(super) fn count_flush(&self) {
+        self.flushes.add(1, Relaxed);
+    }
+
     /// The inode that it is open on.
     pub(super) fn inode(&self) -> &INode {
         &self.keep.inode
@@ -159,8 +167,12 @@ impl OpenFile {
     /// From now on it uses the page cache. Waits for those who write past that in parallel, deaf to
     /// signals.
     pub(super) fn use_page_cache(&self) {
-        self.inode().data().io_mode.begin_cached();
-        self.cached.store(true, Relaxed);
+        let mode = &self.inode().data().io_mode;
+        mode.begin_cached();
+        if self.cached.xchg(true, Full) {
+            // It does already.
+            mode.end_cached();
+        }
     }
 
     fn release<O: Operation<In = ReleaseIn>>(&self) {
@@ -248,6 +260,10 @@ impl FileOperations for RegularFile {
 
     fn open(inode: &INode, new: &NewFile<'_>) -> Result<Arc<OpenFile>> {
         inode.data().check()?;
+        let truncates =
+            new.flags() & flags::O_TRUNC != 0 && Mount::of(inode).features().atomic_o_trunc;
+        let contents = (truncates && is_ahead(inode)).then(|| inode.lock_contents());
+        let held = contents.as_ref().map(|_| writeback::hold(inode));
         let file = OpenFile::open(inode, Kind::File, new.flags())?;
         if file.has(open_flags::PASSTHROUGH) {
             // The daemon was not offered that.
@@ -256,13 +272,19 @@ impl FileOperations for RegularFile {
         if !file.has(open_flags::DIRECT_IO) {
             file.use_page_cache();
         }
+        if new.is_writable() && is_ahead(inode) {
+            inode.data().writes.join(file.clone())?;
+        }
         if file.has(open_flags::STREAM) {
             new.make_stream();
         } else if file.has(open_flags::NONSEEKABLE) {
             new.make_nonseekable();
         }
-        if new.flags() & flags::O_TRUNC != 0 && Mount::of(inode).features().atomic_o_trunc {
+        if truncates {
             inode::truncated(inode);
+            // The times are advice here.
+            let _ = new.update_time();
+            drop(held);
             inode.truncate_page_cache(0);
         } else if !file.has(open_flags::KEEP_CACHE) {
             inode.invalidate_page_cache();
@@ -270,39 +292,17 @@ impl FileOperations for RegularFile {
         Ok(file)
     }
 
-    fn release(_inode: &INode, file: Arc<OpenFile>, flags: u32) {
+    fn release(inode: &INode, file: Arc<OpenFile>, flags: u32) {
+        if is_ahead(inode) {
+            // Writes may have come after the last flush. Errors are those that fsync(2) tells of.
+            let _ = inode.write_now();
+        }
         file.closing(flags);
+        inode.data().writes.leave(&file);
     }
 
     fn flush(inode: &INode, file: ArcBorrow<'_, OpenFile>, owner: LockOwner) -> Result {
-        let mount = Mount::of(inode);
-        inode.data().check()?;
-        if file.has(open_flags::NOFLUSH) || mount.lacks.flush.get() {
-            return Ok(());
-        }
-        file.flushes.add(1, Relaxed);
-        let arguments = FlushIn {
-            fh: file.handle(),
-            lock_owner: mount.owner_id(owner),
-            ..Default::default()
-        };
-        let request = Request::<op::Flush>::by(
-            &mount.connection,
-            mount.connection.caller_or_overflow(),
-            inode.data().nodeid(),
-            &arguments,
-        )?;
-        if is_being_killed() {
-            // Nobody is left to be told how it went, and a daemon that hangs must not keep the dead.
-            return mount.connection.submit(request.force());
-        }
-        match mount.connection.call(request.force()) {
-            Err(err) if err == ENOSYS => {
-                mount.lacks.flush.set();
-                Ok(())
-            }
-            reply => reply.map(|_| ()),
-        }
+        sync::flush(inode, &file, owner)
     }
 
     fn test_lock(inode: &INode, file: ArcBorrow<'_, OpenFile>, lock: &mut FileLock<'_>) -> Result {
@@ -349,13 +349,26 @@ impl FileOperations for RegularFile {
         }
     }
 
-    fn fsync(inode: &INode, _file: ArcBorrow<'_, OpenFile>) -> Result {
-        // Nothing was written that could have to be kept.
-        inode.data().check()
+    fn fsync(inode: &INode, file: ArcBorrow<'_, OpenFile>, sync: &Fsync<'_>) -> Result {
+        sync::fsync(inode, &file, sync)
     }
 
-    fn uses_page_cache(file: ArcBorrow<'_, OpenFile>) -> bool {
-        !file.has(open_flags::DIRECT_IO)
+    fn mmap(inode: &INode, file: ArcBorrow<'_, OpenFile>, area: &Area<'_>) -> Result<Mapping> {
+        if file.has(open_flags::DIRECT_IO) {
+            // What others have mapped is not what the daemon has, unless it says that it is.
+            if area.is_shared() && !Mount::of(inode).features().direct_io_allow_mmap {
+                return Err(ENODEV);
+            }
+            inode.invalidate_page_cache();
+            if !area.is_shared() {
+                return Ok(Mapping::Private);
+            }
+            file.use_page_cache();
+        }
+        if area.may_write_file() {
+            inode.data().writes.join(file.into())?;
+        }
+        Ok(Mapping::Shared)
     }
 
     fn llseek(inode: &INode, file: ArcBorrow<'_, OpenFile>, seek: &Seek<'_>) -> Result<i64> {

@@ -10,7 +10,7 @@ use super::{
     inode::{self, invalidate_atime},
     mount::Mount,
     open::{OpenFile, RegularFile},
-    INode,
+    writeback, INode,
 };
 use crate::{
     abi::ReadIn,
@@ -18,8 +18,9 @@ use crate::{
     vfs::{
         address_space::AddressSpaceOperations,
         file::Io,
-        folio::{LockedFolio, Readahead},
+        folio::LockedFolio,
         inode_ops::SIZE_STAT,
+        iomap::{Readahead, Unread, Writeback},
     },
 };
 use kernel::{
@@ -64,20 +65,22 @@ pub(super) struct Pages;
 impl AddressSpaceOperations for Pages {
     type File = RegularFile;
 
-    fn read_folio(inode: &INode, file: ArcBorrow<'_, OpenFile>, folio: LockedFolio) -> Result {
+    fn read_folio(inode: &INode, file: ArcBorrow<'_, OpenFile>, part: Unread<'_>) -> Result {
         inode.data().check()?;
-        let mut folios = KVec::new();
-        folios.push(folio, GFP_KERNEL)?;
+        let mut folios = KVec::with_capacity(1, GFP_KERNEL)?;
+        folios.push(part.take(), GFP_KERNEL)?;
         let mount = Mount::of(inode);
-        let read = Reading::new(mount, file.into(), folios)?;
         // Who reads the folio finds out by itself that it is not up to date.
-        let _ = read.wait(mount);
-        Ok(())
+        Reading::new(mount, file.into(), folios)?.wait(mount)
     }
 
     fn readahead(inode: &INode, file: ArcBorrow<'_, OpenFile>, folios: Readahead<'_>) {
         // Folios that are not read now are when somebody waits for them, who then gets the error.
         let _ = readahead(inode, file, folios);
+    }
+
+    fn writepages(inode: &INode, what: Writeback<'_>) -> Result {
+        writeback::writepages(inode, what)
     }
 
     fn direct_read(
@@ -102,34 +105,58 @@ impl AddressSpaceOperations for Pages {
     }
 }
 
-fn readahead(inode: &INode, file: ArcBorrow<'_, OpenFile>, mut folios: Readahead<'_>) -> Result {
+fn readahead(inode: &INode, file: ArcBorrow<'_, OpenFile>, folios: Readahead<'_>) -> Result {
     inode.data().check()?;
     let mount = Mount::of(inode);
     let most = mount.max_read();
-    let mut next = None;
-    loop {
-        if next.is_none() && mount.connection.queue().is_congested() && folios.is_speculative() {
-            return Ok(());
+    let mut batch: KVec<LockedFolio> = KVec::new();
+    let mut end = 0;
+    folios.for_each(|part| {
+        let size: usize = batch.iter().map(LockedFolio::size).sum();
+        if !batch.is_empty() && (size + part.size() > most || part.pos() != end) {
+            read_ahead(mount, &file, core::mem::take(&mut batch))?;
         }
-        let mut batch = KVec::new();
-        let mut size = 0;
-        while let Some(folio) = next.take().or_else(|| folios.next()) {
-            if size > 0 && size + folio.size() > most {
-                next = Some(folio);
-                break;
-            }
-            size += folio.size();
-            batch.push(folio, GFP_KERNEL)?;
+        if batch.is_empty() && part.is_speculative() && mount.connection.queue().is_congested() {
+            return Err(EAGAIN);
         }
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let read = Reading::new(mount, file.into(), batch)?;
-        if mount.features().async_read {
-            read.submit(mount)?;
-        } else {
-            read.wait(mount)?;
-        }
+        batch.reserve(1, GFP_KERNEL)?;
+        end = part.pos() + part.size() as u64;
+        batch.push(part.take(), GFP_KERNEL)?;
+        Ok(())
+    });
+    if batch.is_empty() {
+        return Ok(());
+    }
+    read_ahead(mount, &file, batch)
+}
+
+/// Reads folios that nobody has to wait for, if the daemon takes that.
+fn read_ahead(mount: &Mount, file: &ArcBorrow<'_, OpenFile>, folios: KVec<LockedFolio>) -> Result {
+    let read = Reading::new(mount, Arc::from(*file), folios)?;
+    if mount.features().async_read {
+        read.submit(mount)
+    } else {
+        read.wait(mount)
+    }
+}
+
+/// Reads what is there from `position` on, at most `len` bytes, for a write that changes only a part
+/// of a block. The bytes come in memory of the request's own: the folio is unlocked when the writer
+/// is killed.
+pub(super) fn for_write(
+    inode: &INode,
+    file: &OpenFile,
+    position: u64,
+    len: usize,
+) -> Result<KVVec<u8>> {
+    let mount = Mount::of(inode);
+    let arguments = arguments(file, position, len);
+    let nodeid = inode.data().nodeid();
+    let request =
+        Request::<op::Read>::new(&mount.connection, nodeid, &arguments)?.reply_bytes(len)?;
+    match mount.connection.call(request)?.reply().take_data() {
+        Data::Bytes(bytes) => Ok(bytes),
+        _ => Err(EIO),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     mount::{Mount, Token},
     open::RegularFile,
     permission::allow_current_process,
-    DEntry, INode, OwnedINode,
+    writeback, DEntry, INode, OwnedINode,
 };
 use crate::{
     abi::{fattr, SetattrIn},
@@ -88,8 +88,10 @@ fn change(id_map: IdMap<'_>, inode: &INode, dentry: &DEntry, changes: &mut Chang
     if ahead && (changes.mode().is_some() || changes.changes_owner() || changes.chooses_times()) {
         // What is written later would change them again, or no longer be allowed.
         inode.write_now()?;
+        writeback::wait(inode);
     }
-    let _unsettled = size.map(|_| node.unsettle_size());
+    let held = size.map(|_| writeback::hold(inode));
+    let unsettled = size.map(|_| node.unsettle_size());
     if ahead && size.is_some_and(|size| size != inode.size()) {
         changes.touch();
     }
@@ -116,7 +118,8 @@ fn change(id_map: IdMap<'_>, inode: &INode, dentry: &DEntry, changes: &mut Chang
         return Err(EIO);
     }
     let until = Ticks::after(out.attr_valid, out.attr_valid_nsec);
-    inode::changed(inode, &out.attr, until, asked, changes);
+    inode::changed(inode, &out.attr, until, asked, changes, held);
+    drop(unsettled);
     Ok(())
 }
 

@@ -6,11 +6,23 @@
 //! The folios travel in the request. One that has not been read, and that the write does not fill,
 //! stays locked meanwhile: nobody must read it before the daemon has what was written.
 
-use super::{inode, mount::Mount, open::OpenFile, INode};
+use super::{
+    attr,
+    inode::{self, is_ahead},
+    mount::Mount,
+    open::OpenFile,
+    read, INode,
+};
 use crate::{
     abi::WriteIn,
     message::{op, Payload, Request},
-    vfs::{file::Io, folio::FolioPart, super_block::PAGE_SIZE, write::Room},
+    vfs::{
+        file::Io,
+        folio::FolioPart,
+        inode_ops::{MODE_STAT, SIZE_STAT},
+        super_block::PAGE_SIZE,
+        write::Room,
+    },
 };
 use kernel::{
     iov::IovIterSource,
@@ -18,13 +30,17 @@ use kernel::{
     sync::{Arc, ArcBorrow},
 };
 
-/// Writes through the page cache.
+/// Writes through the page cache, or to it, where it stays until it is written back.
 pub(super) fn cached(
     inode: &INode,
     file: ArcBorrow<'_, OpenFile>,
     io: &mut Io<'_>,
     iov: &mut IovIterSource<'_>,
 ) -> Result<usize> {
+    let stays = is_ahead(inode);
+    if stays {
+        attr::update(inode, Some(&file), SIZE_STAT | MODE_STAT)?;
+    }
     let contents = inode.lock_contents();
     if io.check_write(iov)? == 0 {
         return Ok(0);
@@ -32,6 +48,10 @@ pub(super) fn cached(
     io.modify()?;
     let written = if io.is_direct() {
         io.write_direct(iov, |io, iov| through(inode, file, io, iov))?
+    } else if stays {
+        io.write_cached(iov, |position, len| {
+            read::for_write(inode, &file, position, len)
+        })?
     } else {
         through(inode, file, io, iov)?
     };

@@ -176,6 +176,8 @@ operations! {
     }
     /// A descriptor of an open file was closed.
     Flush: abi::FlushIn => ()
+    /// Brings an open file to stable storage.
+    Fsync: abi::FsyncIn => ()
     /// An open file is no longer used.
     Release: abi::ReleaseIn => ()
     /// Asks which lock is in the way of one.
@@ -188,6 +190,8 @@ operations! {
     Opendir: abi::OpenIn => abi::OpenOut {
         GRANTS: Grants = Grants::Directory;
     }
+    /// Brings an open directory to stable storage.
+    Fsyncdir: abi::FsyncIn => ()
     /// Reads entries of an open directory; the reply is a row of them.
     Readdir: abi::ReadIn => ()
     /// An open directory is no longer used.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The page cache of a file: how its folios are filled.
+//! The page cache of a file: how its folios are filled and written back.
 //!
 //! C headers: [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h)
 
@@ -8,8 +8,8 @@ use crate::{
     bindings,
     vfs::{
         file::{Borrowed, FileOperations, Io},
-        folio::{LockedFolio, Readahead},
         inode::INode,
+        iomap::{self, Readahead, Unread, Writeback},
     },
 };
 use core::marker::PhantomData;
@@ -17,24 +17,23 @@ use kernel::{
     error::{from_result, VTABLE_DEFAULT_ERROR},
     iov::{IovIterDest, IovIterSource},
     prelude::*,
-    types::ForeignOwnable,
+    types::{ForeignOwnable, NotThreadSafe},
 };
 
 /// The file system of the files that fill the folios of `A`.
 type FileSystemOf<A> = <<A as AddressSpaceOperations>::File as FileOperations>::FileSystem;
 
-/// How folios are filled. All methods run in the context of a task and may sleep.
+/// How folios are filled and written back. All methods run in the context of a task and may sleep.
 #[vtable]
 pub(crate) trait AddressSpaceOperations: Sized + 'static {
     /// The open files through which folios are read.
     type File: FileOperations;
 
-    /// Fills one folio. On success the folio has been read, or will be by another task; in both
-    /// cases [`LockedFolio::end_read`] says so.
+    /// Fills a part of a folio, if it can, which it then [takes](Unread::take).
     fn read_folio(
         inode: &INode<FileSystemOf<Self>>,
         file: Borrowed<'_, Self::File>,
-        folio: LockedFolio,
+        part: Unread<'_>,
     ) -> Result;
 
     /// Begins to fill folios that will be wanted soon.
@@ -43,6 +42,12 @@ pub(crate) trait AddressSpaceOperations: Sized + 'static {
         _file: Borrowed<'_, Self::File>,
         _folios: Readahead<'_>,
     ) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes folios back, which it [takes](super::iomap::Dirty::take). A file system that has this
+    /// lets the page cache hold what was written.
+    fn writepages(_inode: &INode<FileSystemOf<Self>>, _what: Writeback<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -96,8 +101,25 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
         } else {
             None
         },
-        // There is no way to write to a folio but through a pointer that was pinned to read it.
-        dirty_folio: Some(bindings::noop_dirty_folio),
+        writepages: if A::HAS_WRITEPAGES {
+            Some(Self::writepages)
+        } else {
+            None
+        },
+        launder_folio: if A::HAS_WRITEPAGES {
+            Some(Self::launder_folio)
+        } else {
+            None
+        },
+        dirty_folio: if A::HAS_WRITEPAGES {
+            Some(bindings::iomap_dirty_folio)
+        } else {
+            // There is no way to write to a folio but through a pointer that was pinned to read it.
+            Some(bindings::noop_dirty_folio)
+        },
+        release_folio: Some(bindings::iomap_release_folio),
+        invalidate_folio: Some(bindings::iomap_invalidate_folio),
+        is_partially_uptodate: Some(bindings::iomap_is_partially_uptodate),
         migrate_folio: Some(bindings::filemap_migrate_folio),
         ..pin_init::zeroed()
     };
@@ -109,24 +131,20 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
         file: *mut bindings::file,
         folio: *mut bindings::folio,
     ) -> c_int {
-        from_result(|| {
-            // SAFETY: The C side gives a folio that is to be read, whose lock is ours.
-            let (inode, folio) = unsafe {
-                let mapping = bindings::folio_mapping_of(folio);
-                (
-                    INode::from_raw((*mapping).host),
-                    LockedFolio::from_read_folio(folio),
-                )
-            };
-            if file.is_null() {
-                // Somebody wants the folio without having opened the file.
-                return Err(EIO);
-            }
-            // SAFETY: The C side gives a file that is open on the inode, so its data is what `open`
-            // of `A::File` made: `NewINode::set_regular` pairs the tables.
-            let data = unsafe { <A::File as FileOperations>::Ptr::borrow((*file).private_data) };
-            A::read_folio(inode, data, folio).map(|()| 0)
-        })
+        // SAFETY: The C side gives a folio that is to be read, whose lock is ours, and a file that is
+        // open on the inode, or none when somebody wants the folio without having opened one. Its data
+        // is what `open` of `A::File` made: `NewINode::set_regular` pairs the tables.
+        unsafe {
+            let inode = INode::from_raw((*bindings::folio_mapping_of(folio)).host);
+            iomap::read_folio(folio, |part| {
+                if file.is_null() {
+                    return Err(EIO);
+                }
+                let data = <A::File as FileOperations>::Ptr::borrow((*file).private_data);
+                A::read_folio(inode, data, part)
+            });
+        }
+        0
     }
 
     /// # Safety
@@ -147,6 +165,50 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
             )
         };
         A::readahead(inode, data, folios);
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `writepages` of `struct address_space_operations`, for this type.
+    unsafe extern "C" fn writepages(
+        mapping: *mut bindings::address_space,
+        control: *mut bindings::writeback_control,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives the mapping of an inode of this kind.
+            let (inode, what) = unsafe {
+                let inode = (*mapping).host;
+                (
+                    INode::from_raw(inode),
+                    Writeback::from_control(inode, control),
+                )
+            };
+            // Memory must not be got by waiting for this file system.
+            let _no_fs = NoFs::new();
+            A::writepages(inode, what).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `launder_folio` of `struct address_space_operations`, for this type.
+    unsafe extern "C" fn launder_folio(folio: *mut bindings::folio) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives a locked folio of an inode of this kind.
+            let (inode, what) = unsafe {
+                if !bindings::folio_clear_dirty_for_io(folio) {
+                    return Ok(0);
+                }
+                let inode = (*bindings::folio_mapping_of(folio)).host;
+                (INode::from_raw(inode), Writeback::of_folio(inode, folio))
+            };
+            let no_fs = NoFs::new();
+            A::writepages(inode, what)?;
+            drop(no_fs);
+            // SAFETY: As above.
+            unsafe { bindings::folio_wait_writeback(folio) };
+            Ok(0)
+        })
     }
 
     /// # Safety
@@ -181,5 +243,22 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
             Ok(count) => count as isize,
             Err(err) => err.to_errno() as isize,
         }
+    }
+}
+
+/// While this lives, the running task gets no memory by way of a file system.
+struct NoFs(c_uint, NotThreadSafe);
+
+impl NoFs {
+    fn new() -> Self {
+        // SAFETY: `drop` gives back what this returns, in the same task.
+        Self(unsafe { bindings::memalloc_nofs_save() }, NotThreadSafe)
+    }
+}
+
+impl Drop for NoFs {
+    fn drop(&mut self) {
+        // SAFETY: That is what `new` was given.
+        unsafe { bindings::memalloc_nofs_restore(self.0) };
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         filesystem::FileSystem,
         inode::{FileType, INode},
         lock::{self, FileLock, Outcome},
+        mmap::{Area, Mapping},
     },
 };
 use core::{marker::PhantomData, ops::Deref, ptr};
@@ -30,6 +31,9 @@ pub(crate) type Borrowed<'a, F> = <<F as FileOperations>::Ptr as ForeignOwnable>
 pub(crate) trait FileOperations: Sized + 'static {
     /// The file system.
     type FileSystem: FileSystem;
+
+    /// Whether its contents are in the page cache, from where splice(2) may take pages.
+    const USES_PAGE_CACHE: bool = true;
 
     /// The file system's part of an open file.
     type Ptr: ForeignOwnable + Send + Sync;
@@ -72,13 +76,21 @@ pub(crate) trait FileOperations: Sized + 'static {
     }
 
     /// Makes sure that what was written reaches what keeps it.
-    fn fsync(_inode: &INode<Self::FileSystem>, _file: Borrowed<'_, Self>) -> Result {
+    fn fsync(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _sync: &Fsync<'_>,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Whether splice(2) and mmap(2) may take pages of the page cache.
-    fn uses_page_cache(_file: Borrowed<'_, Self>) -> bool {
-        true
+    /// Says how the file is mapped into memory.
+    fn mmap(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _area: &Area<'_>,
+    ) -> Result<Mapping> {
+        build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Moves the position; returns the new one. `None` leaves it to the VFS.
@@ -144,6 +156,19 @@ impl NewFile<'_> {
     pub(crate) fn make_stream(&self) {
         // SAFETY: The file is being opened, so its mode is ours. The call cannot fail.
         unsafe { bindings::stream_open((*self.as_ptr()).f_inode, self.as_ptr()) };
+    }
+
+    /// Sets the times of the file, where the VFS is to do that: it is being modified. Errors are those
+    /// of setting attributes.
+    pub(crate) fn update_time(&self) -> Result {
+        // SAFETY: As above.
+        to_result(unsafe { bindings::file_update_time(self.as_ptr()) })
+    }
+
+    /// Whether it can be written to.
+    pub(crate) fn is_writable(&self) -> bool {
+        // SAFETY: As above.
+        unsafe { (*self.as_ptr()).f_mode & bindings::FMODE_WRITE != 0 }
     }
 
     /// Forbids seeking.
@@ -296,6 +321,36 @@ impl Seek<'_> {
     }
 }
 
+/// A wish to have what was written to a file reach what keeps it.
+pub(crate) struct Fsync<'a> {
+    file: &'a File,
+    start: bindings::loff_t,
+    end: bindings::loff_t,
+    data_only: bool,
+}
+
+impl Fsync<'_> {
+    /// Whether attributes that are not needed to read it again may be left out.
+    pub(crate) fn is_data_only(&self) -> bool {
+        self.data_only
+    }
+
+    /// Writes the range back that is asked for, and waits until that is done. Errors are those of
+    /// writing back.
+    pub(crate) fn write_back(&self) -> Result {
+        // SAFETY: The file is valid.
+        to_result(unsafe {
+            bindings::file_write_and_wait_range(self.file.as_ptr(), self.start, self.end)
+        })
+    }
+
+    /// An error that writing back came to and that who uses this open file has not been told of.
+    pub(crate) fn take_error(&self) -> Result {
+        // SAFETY: The file is valid.
+        to_result(unsafe { bindings::file_check_and_advance_wb_err(self.file.as_ptr()) })
+    }
+}
+
 /// Takes the entries of a directory to whoever reads it.
 pub(crate) struct DirEmitter<'a>(&'a mut bindings::dir_context);
 
@@ -367,15 +422,15 @@ impl<F: FileOperations> Callbacks<F> {
             None
         },
         splice_read: if F::HAS_READ_ITER {
-            Some(Self::splice_read)
+            if F::USES_PAGE_CACHE {
+                Some(bindings::filemap_splice_read)
+            } else {
+                Some(bindings::copy_splice_read)
+            }
         } else {
             None
         },
-        mmap: if F::HAS_READ_ITER {
-            Some(Self::mmap)
-        } else {
-            None
-        },
+        mmap: if F::HAS_MMAP { Some(Self::mmap) } else { None },
         write_iter: if F::HAS_WRITE_ITER {
             Some(Self::write_iter)
         } else {
@@ -525,36 +580,21 @@ impl<F: FileOperations> Callbacks<F> {
     /// To be called as `fsync` of `struct file_operations`, for this type.
     unsafe extern "C" fn fsync(
         file: *mut bindings::file,
-        _start: bindings::loff_t,
-        _end: bindings::loff_t,
-        _datasync: c_int,
+        start: bindings::loff_t,
+        end: bindings::loff_t,
+        datasync: c_int,
     ) -> c_int {
         from_result(|| {
             // SAFETY: The C side gives an open file.
-            let (inode, data) = unsafe { Self::parts(file) };
-            F::fsync(inode, data).map(|()| 0)
+            let ((inode, data), file) = unsafe { (Self::parts(file), File::from_raw_file(file)) };
+            let sync = Fsync {
+                file,
+                start,
+                end,
+                data_only: datasync != 0,
+            };
+            F::fsync(inode, data, &sync).map(|()| 0)
         })
-    }
-
-    /// # Safety
-    ///
-    /// To be called as `splice_read` of `struct file_operations`, for this type.
-    unsafe extern "C" fn splice_read(
-        file: *mut bindings::file,
-        position: *mut bindings::loff_t,
-        pipe: *mut bindings::pipe_inode_info,
-        len: usize,
-        flags: c_uint,
-    ) -> isize {
-        // SAFETY: The C side gives an open file and what the two functions need.
-        unsafe {
-            let (_, data) = Self::parts(file);
-            if F::uses_page_cache(data) {
-                bindings::filemap_splice_read(file, position, pipe, len, flags)
-            } else {
-                bindings::copy_splice_read(file, position, pipe, len, flags)
-            }
-        }
     }
 
     /// # Safety
@@ -562,17 +602,17 @@ impl<F: FileOperations> Callbacks<F> {
     /// To be called as `mmap` of `struct file_operations`, for this type.
     unsafe extern "C" fn mmap(
         file: *mut bindings::file,
-        vma: *mut bindings::vm_area_struct,
+        area: *mut bindings::vm_area_struct,
     ) -> c_int {
-        // SAFETY: The C side gives an open file, and an area that is being made.
-        unsafe {
-            let (_, data) = Self::parts(file);
-            if !F::uses_page_cache(data) && bindings::vma_may_share(vma) {
-                return ENODEV.to_errno();
+        from_result(|| {
+            // SAFETY: The C side gives an open file, and an area that is being made for it.
+            unsafe {
+                let (inode, data) = Self::parts(file);
+                let area = Area::from_raw(area);
+                let mapping = F::mmap(inode, data, &area)?;
+                area.map(file, mapping).map(|()| 0)
             }
-            // What is written to a shared mapping could not be kept.
-            bindings::generic_file_readonly_mmap(file, vma)
-        }
+        })
     }
 
     /// # Safety

@@ -1,28 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Folios of the page cache: while they are being read, and while their contents are sent somewhere.
+//! Parts of folios of the page cache: while they are being read, and while their contents are sent
+//! somewhere.
 //!
 //! C headers: [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h)
 
 use crate::bindings;
-use core::{marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
+use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{
     iov::{IovIterDest, IovIterSource},
     page::{Page, PAGE_SIZE},
     prelude::*,
 };
 
-/// A folio of the page cache that waits for its contents: locked, not up to date, and owned, so it
-/// may travel in a request and be filled by another task than the one that asked for it.
+/// A part of a folio of the page cache, most often all of it, that waits for its contents: locked, not
+/// up to date, and owned, so it may travel in a request and be filled by another task than the one
+/// that asked for it.
 ///
 /// It ends with [`end_read`](Self::end_read), which says whether the contents are there; when
 /// dropped, they are not, and who waits for them gets `EIO` or tries again.
 ///
 /// # Invariants
 ///
-/// The folio is in the page cache, locked on behalf of this value, not up to date, and this value
-/// owns a reference to it.
-pub(crate) struct LockedFolio(NonNull<bindings::folio>);
+/// The folio is in the page cache, locked until this value and those for its other parts have ended,
+/// and this value owns a reference to it. `offset` and `len` are a range within the folio, which is
+/// not up to date, and in no other value.
+pub(crate) struct LockedFolio {
+    folio: NonNull<bindings::folio>,
+    offset: usize,
+    len: usize,
+}
 
 // SAFETY: A folio's lock and references belong to no thread.
 unsafe impl Send for LockedFolio {}
@@ -30,49 +37,41 @@ unsafe impl Send for LockedFolio {}
 unsafe impl Sync for LockedFolio {}
 
 impl LockedFolio {
-    /// Takes over a folio from the C side.
+    /// Takes over a part of a folio from the C side.
     ///
     /// # Safety
     ///
-    /// The folio must be in the page cache, locked, and not up to date; the caller hands the lock and
-    /// one reference over.
-    unsafe fn from_raw(folio: NonNull<bindings::folio>) -> Self {
-        // INVARIANT: By the function's contract.
-        Self(folio)
+    /// The folio must be in the page cache and locked, and the range be within it and not up to date;
+    /// the caller leaves it to this value to end reading it.
+    pub(super) unsafe fn part_of(
+        folio: NonNull<bindings::folio>,
+        offset: usize,
+        len: usize,
+    ) -> Self {
+        // SAFETY: The caller has the folio.
+        unsafe { bindings::folio_get(folio.as_ptr()) };
+        // INVARIANT: By the function's contract; the reference has just been taken.
+        Self { folio, offset, len }
     }
 
-    /// Takes over the lock of the folio that `read_folio` is given, which holds a reference for the
-    /// caller only until the lock is released.
-    ///
-    /// # Safety
-    ///
-    /// The folio must be the argument of `read_folio`, and nobody else must end the read.
-    pub(super) unsafe fn from_read_folio(folio: *mut bindings::folio) -> Self {
-        // SAFETY: The caller of `read_folio` holds a reference, to which this adds one.
-        unsafe { bindings::folio_get(folio) };
-        // SAFETY: `read_folio` gets a valid folio, so it is not null, locked and not up to date.
-        unsafe { Self::from_raw(NonNull::new_unchecked(folio)) }
-    }
-
-    /// Where in the file the folio begins, in bytes.
+    /// Where in the file it begins, in bytes.
     pub(crate) fn pos(&self) -> u64 {
         // SAFETY: The folio is valid by the type invariant, and its place is constant while locked.
         // CAST: A position in a file is not negative.
-        unsafe { bindings::folio_pos(self.0.as_ptr()) as u64 }
+        unsafe { bindings::folio_pos(self.folio.as_ptr()) as u64 + self.offset as u64 }
     }
 
-    /// How many bytes it holds: a power of two of pages.
+    /// How many bytes it holds.
     pub(crate) fn size(&self) -> usize {
-        // SAFETY: The folio is valid by the type invariant.
-        unsafe { bindings::folio_size(self.0.as_ptr()) }
+        self.len
     }
 
-    /// Copies up to `len` bytes of `iter` to `offset` in the folio; returns how many there were. It
+    /// Copies up to `len` bytes of `iter` to `offset` in it; returns how many there were. It
     /// is fewer than `len` only when `iter` ends or, being user memory, faults. May sleep.
     ///
     /// # Errors
     ///
-    /// `EINVAL` when the range is not within the folio.
+    /// `EINVAL` when the range is not within it.
     pub(crate) fn copy_from_iter(
         &mut self,
         offset: usize,
@@ -80,28 +79,36 @@ impl LockedFolio {
         len: usize,
     ) -> Result<usize> {
         self.check_range(offset, len)?;
-        // SAFETY: The range is within the folio, which is ours to write until it is up to date.
-        Ok(unsafe { bindings::copy_folio_from_iter(self.0.as_ptr(), offset, len, iter.as_raw()) })
+        // SAFETY: The range is within the part, which is ours to write until it is up to date.
+        Ok(unsafe {
+            bindings::copy_folio_from_iter(
+                self.folio.as_ptr(),
+                self.offset + offset,
+                len,
+                iter.as_raw(),
+            )
+        })
     }
 
     /// Fills a range with zeroes.
     ///
     /// # Errors
     ///
-    /// `EINVAL` when the range is not within the folio.
+    /// `EINVAL` when the range is not within it.
     pub(crate) fn zero_range(&mut self, offset: usize, len: usize) -> Result {
         self.check_range(offset, len)?;
-        // SAFETY: The range is within the folio, which is ours to write until it is up to date.
-        unsafe { bindings::folio_zero_range(self.0.as_ptr(), offset, len) };
+        // SAFETY: The range is within the part, which is ours to write until it is up to date.
+        unsafe { bindings::folio_zero_range(self.folio.as_ptr(), self.offset + offset, len) };
         Ok(())
     }
 
-    /// Whether another folio could take this one's place.
+    /// Whether it is a whole folio, whose place another could take.
     pub(super) fn may_be_replaced(&self) -> bool {
-        let folio = self.0.as_ptr();
+        let folio = self.folio.as_ptr();
         // SAFETY: The folio is valid by the type invariant.
         unsafe {
-            !bindings::folio_mapped(folio)
+            self.len == bindings::folio_size(folio)
+                && !bindings::folio_mapped(folio)
                 && bindings::folio_flags_of(folio) & bindings::FOLIO_FLAGS_IN_USE == 0
         }
     }
@@ -117,7 +124,7 @@ impl LockedFolio {
     ///
     /// [`may_be_replaced`]: Self::may_be_replaced
     pub(super) unsafe fn replace(&mut self, new: NonNull<bindings::folio>, on_lru: bool) -> bool {
-        let (old, new) = (self.0.as_ptr(), new.as_ptr());
+        let (old, new) = (self.folio.as_ptr(), new.as_ptr());
         // SAFETY: Both folios are valid.
         let fits = unsafe {
             bindings::folio_size(old) == PAGE_SIZE
@@ -146,16 +153,17 @@ impl LockedFolio {
         // INVARIANT: The new folio is in the page cache, locked, not up to date, and the reference that
         // was just taken is ours.
         // SAFETY: It came from a `NonNull`.
-        self.0 = unsafe { NonNull::new_unchecked(new) };
+        self.folio = unsafe { NonNull::new_unchecked(new) };
         true
     }
 
-    /// Unlocks the folio; its contents are what was copied there if `success`, else not valid.
+    /// Ends reading it: the contents are what was copied there if `success`, else not valid. With its
+    /// last part the folio is unlocked.
     pub(crate) fn end_read(self, success: bool) {
         ManuallyDrop::new(self).finish(success);
     }
 
-    /// `EINVAL` unless the range is within the folio.
+    /// `EINVAL` unless the range is within it.
     fn check_range(&self, offset: usize, len: usize) -> Result {
         match offset.checked_add(len) {
             Some(end) if end <= self.size() => Ok(()),
@@ -165,15 +173,16 @@ impl LockedFolio {
 
     /// Ends the read. Nothing may be done with the value afterwards.
     fn finish(&mut self, success: bool) {
-        if success {
-            // SAFETY: The folio is valid by the type invariant.
-            unsafe { bindings::flush_dcache_folio(self.0.as_ptr()) };
-        }
-        // SAFETY: By the type invariant the folio is locked by us and not up to date, and there is a
-        // reference to give up; the callers make sure that this happens once.
+        let folio = self.folio.as_ptr();
+        let error = if success { 0 } else { EIO.to_errno() };
+        // SAFETY: By the type invariant the folio is locked and the range not up to date, and there is
+        // a reference to give up; the callers make sure that this happens once.
         unsafe {
-            bindings::folio_end_read(self.0.as_ptr(), success);
-            bindings::folio_put(self.0.as_ptr());
+            if success {
+                bindings::flush_dcache_folio(folio);
+            }
+            bindings::iomap_finish_folio_read(folio, self.offset, self.len, error);
+            bindings::folio_put(folio);
         }
     }
 }
@@ -205,6 +214,8 @@ pub(super) enum Hold {
     Reference,
     /// The lock: what is not sent of it has not been read yet.
     Lock,
+    /// The part is being written back.
+    Writeback,
 }
 
 // SAFETY: A folio's lock and references belong to no thread.
@@ -309,59 +320,18 @@ impl FolioPart {
 impl Drop for FolioPart {
     fn drop(&mut self) {
         let folio = self.folio.as_ptr();
-        // SAFETY: By the type invariants there is all of that to give up.
+        // SAFETY: By the type invariants there is all of that to give up. A folio stays in the page
+        // cache, and its inode with it, while it is being written back.
         unsafe {
             match self.hold {
                 Hold::Reference => {}
                 Hold::Lock => bindings::folio_unlock(folio),
+                Hold::Writeback => {
+                    let mapping = bindings::folio_mapping_of(folio);
+                    bindings::iomap_finish_folio_write((*mapping).host, folio, self.len);
+                }
             }
             bindings::folio_put(folio);
         }
-    }
-}
-
-/// The part of a file that the page cache wants read ahead, one folio at a time. Folios that are
-/// left when this goes are given back unread.
-///
-/// # Invariants
-///
-/// The pointer is to the control structure of a running readahead.
-pub(crate) struct Readahead<'a> {
-    control: NonNull<bindings::readahead_control>,
-    _call: PhantomData<&'a mut bindings::readahead_control>,
-}
-
-impl Readahead<'_> {
-    /// The readahead that the C side asks for.
-    ///
-    /// # Safety
-    ///
-    /// `control` must be the argument of `readahead`, used through the returned value only, and not
-    /// after the call.
-    pub(super) unsafe fn from_raw(control: *mut bindings::readahead_control) -> Self {
-        Self {
-            // INVARIANT: By the function's contract.
-            // SAFETY: `readahead` gets a valid pointer.
-            control: unsafe { NonNull::new_unchecked(control) },
-            _call: PhantomData,
-        }
-    }
-
-    /// Whether nobody waits for any of the folios yet.
-    pub(crate) fn is_speculative(&self) -> bool {
-        // SAFETY: Valid by the type invariant.
-        unsafe { bindings::readahead_is_speculative(self.control.as_ptr()) }
-    }
-}
-
-impl Iterator for Readahead<'_> {
-    type Item = LockedFolio;
-
-    fn next(&mut self) -> Option<LockedFolio> {
-        // SAFETY: Valid by the type invariant.
-        let folio = unsafe { bindings::readahead_folio_locked(self.control.as_ptr()) };
-        // SAFETY: The C side hands over folios that it has just put into the page cache, locked,
-        // with a reference.
-        NonNull::new(folio).map(|folio| unsafe { LockedFolio::from_raw(folio) })
     }
 }

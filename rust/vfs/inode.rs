@@ -266,6 +266,43 @@ impl<T: FileSystem> INode<T> {
         unsafe { bindings::truncate_pagecache(self.as_ptr(), size) };
     }
 
+    /// Writes the inode back, if it is dirty, and waits until that is done. Errors as
+    /// [`write_now`](Self::write_now).
+    pub(crate) fn write_metadata(&self) -> Result {
+        // SAFETY: The inode is valid.
+        to_result(unsafe { bindings::sync_inode_metadata(self.as_ptr(), 1) })
+    }
+
+    /// Writes back what the page cache holds dirty of the bytes from `start` on that are before
+    /// `end`; waits until that is done. Errors as [`write_now`](Self::write_now).
+    pub(crate) fn write_range(&self, start: u64, end: u64) -> Result {
+        let (start, last) = range(start, end);
+        // SAFETY: The inode and its mapping are valid.
+        to_result(unsafe {
+            bindings::filemap_write_and_wait_range((*self.as_ptr()).i_mapping, start, last)
+        })
+    }
+
+    /// Whether any of the bytes from `start` on that are before `end` is locked, dirty or being written
+    /// back in the page cache.
+    pub(crate) fn is_range_busy(&self, start: u64, end: u64) -> bool {
+        let (start, last) = range(start, end);
+        // SAFETY: The inode and its mapping are valid.
+        unsafe { bindings::filemap_range_has_writeback((*self.as_ptr()).i_mapping, start, last) }
+    }
+
+    /// An error that writing back came to since this was asked for last.
+    pub(crate) fn take_write_error(&self) -> Result {
+        // SAFETY: The inode and its mapping are valid.
+        to_result(unsafe { bindings::filemap_check_errors((*self.as_ptr()).i_mapping) })
+    }
+
+    /// Writing back has come to this error.
+    pub(crate) fn set_write_error(&self, error: Error) {
+        // SAFETY: The inode and its mapping are valid.
+        unsafe { bindings::mapping_set_error((*self.as_ptr()).i_mapping, error.to_errno()) };
+    }
+
     /// Makes the page cache forget the bytes from `start` on that are before `end`, where there are
     /// any. Sleeps, also for folios that are being read.
     pub(crate) fn truncate_page_cache_range(&self, start: u64, end: u64) {
@@ -324,6 +361,12 @@ impl<T: FileSystem> INode<T> {
         // SAFETY: The inode is valid.
         unsafe { bindings::remove_inode_hash(self.as_ptr()) };
     }
+}
+
+/// The first and the last byte of those from `start` on that are before `end`, as the C side has it.
+fn range(start: u64, end: u64) -> (i64, i64) {
+    let signed = |position: u64| i64::try_from(position).unwrap_or(i64::MAX);
+    (signed(start), signed(end.saturating_sub(1)))
 }
 
 /// A reference to an inode that keeps it.
@@ -550,6 +593,17 @@ impl<T: FileSystem> NewINode<T> {
             (*self.as_ptr()).__bindgen_anon_3.i_fop = file::table::<A::File>();
             (*self.as_ptr()).i_data.a_ops = address_space::table::<A>();
         }
+    }
+
+    /// Says that writing the page cache back may wait for memory to be reclaimed: then reclaiming
+    /// must not wait for it.
+    pub(crate) fn may_block_reclaim(&mut self) {
+        // SAFETY: Nobody else uses a new inode.
+        unsafe {
+            bindings::mapping_set_writeback_may_deadlock_on_reclaim(
+                &raw mut (*self.as_ptr()).i_data,
+            )
+        };
     }
 
     /// Makes it a regular file that has nothing in the page cache.

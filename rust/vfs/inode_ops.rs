@@ -286,6 +286,12 @@ pub(crate) const DIRECTORY_STATS: u32 = MODIFY_STATS | bindings::STATX_SIZE | bi
 /// The time of the last change of the inode.
 pub(crate) const CTIME_STAT: u32 = bindings::STATX_CTIME;
 
+/// The type and the permissions.
+pub(crate) const MODE_STAT: u32 = bindings::STATX_MODE;
+
+/// The space it takes.
+pub(crate) const BLOCKS_STAT: u32 = bindings::STATX_BLOCKS;
+
 /// The size.
 pub(crate) const SIZE_STAT: u32 = bindings::STATX_SIZE;
 
