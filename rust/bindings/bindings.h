@@ -6,6 +6,7 @@
 #include <linux/backing-dev.h>
 #include <linux/exportfs.h>
 #include <linux/filelock.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>

@@ -283,6 +283,17 @@ void rust_fuse_file_accessed(struct file *file)
 	file_accessed(file);
 }
 
+ssize_t rust_fuse_splice_copy_file_range(struct file *in, loff_t in_position, struct file *out,
+					 loff_t out_position, size_t len)
+{
+	return splice_copy_file_range(in, in_position, out, out_position, len);
+}
+
+bool rust_fuse_write_takes_set_ids(struct file *file)
+{
+	return setattr_should_drop_suidgid(file_mnt_idmap(file), file_inode(file));
+}
+
 bool rust_fuse_iocb_is_dsync(const struct kiocb *iocb)
 {
 	return iocb_is_dsync(iocb);

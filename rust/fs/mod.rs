@@ -17,6 +17,7 @@
 //! - [`dir`]: reading directories
 //! - [`read`], [`mod@write`]: reading and writing files through the page cache
 //! - [`direct`]: reading and writing them past it
+//! - [`range`]: ranges of files that the daemon allocates, finds or copies by itself
 //! - [`writeback`]: writing back what stayed in the page cache, and [`sync`] waiting for that
 //! - [`io_mode`]: which of the two a file is open for
 //! - [`timeout`]: aborting the connection when a request takes too long
@@ -44,6 +45,7 @@ mod notify;
 mod open;
 mod options;
 mod permission;
+mod range;
 mod read;
 mod remove;
 mod rename;

@@ -7,7 +7,7 @@ use super::{
     inode::{self, is_ahead},
     locks,
     mount::{Mount, Token},
-    read,
+    range, read,
     superblock::Fuse,
     sync, write, writeback, INode, OwnedINode,
 };
@@ -15,7 +15,9 @@ use crate::{
     abi::{open_flags, open_in_flags, release_flags, OpenIn, OpenOut, ReleaseIn},
     message::{op, Caller, Completion, Operation, Reply, Request},
     vfs::{
-        file::{FileOperations, Fsync, Io, LockOwner, NewFile, Seek},
+        file::{
+            Allocation, CopyRange, FileOperations, Fsync, Io, LockOwner, NewFile, OpenRef, Seek,
+        },
         inode_ops::{MODIFY_STATS, SIZE_STAT},
         lock::{FileLock, Outcome},
         mmap::{Area, Mapping},
@@ -371,9 +373,24 @@ impl FileOperations for RegularFile {
         Ok(Mapping::Shared)
     }
 
+    fn fallocate(inode: &INode, file: ArcBorrow<'_, OpenFile>, what: &Allocation<'_>) -> Result {
+        range::fallocate(inode, &file, what)
+    }
+
+    fn copy_range(
+        from: OpenRef<'_, Self>,
+        to: OpenRef<'_, Self>,
+        what: &CopyRange,
+    ) -> Result<usize> {
+        range::copy(from, to, what)
+    }
+
     fn llseek(inode: &INode, file: ArcBorrow<'_, OpenFile>, seek: &Seek<'_>) -> Result<i64> {
         if !seek.needs_size() {
             return seek.by_inode();
+        }
+        if seek.is_for_contents() {
+            return range::seek(inode, &file, seek);
         }
         let _contents = inode.lock_contents();
         attr::update(inode, Some(&file), SIZE_STAT)?;

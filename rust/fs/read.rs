@@ -10,7 +10,7 @@ use super::{
     inode::{self, invalidate_atime},
     mount::Mount,
     open::{OpenFile, RegularFile},
-    writeback, INode,
+    range, writeback, INode,
 };
 use crate::{
     abi::ReadIn,
@@ -81,6 +81,10 @@ impl AddressSpaceOperations for Pages {
 
     fn writepages(inode: &INode, what: Writeback<'_>) -> Result {
         writeback::writepages(inode, what)
+    }
+
+    fn bmap(inode: &INode, block: u64) -> u64 {
+        range::bmap(inode, block)
     }
 
     fn direct_read(

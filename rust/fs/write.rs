@@ -14,12 +14,13 @@ use super::{
     read, INode,
 };
 use crate::{
-    abi::WriteIn,
+    abi::{write_flags, WriteIn},
     message::{op, Payload, Request},
     vfs::{
         file::Io,
         folio::FolioPart,
         inode_ops::{MODE_STAT, SIZE_STAT},
+        ns::Capability,
         super_block::PAGE_SIZE,
         write::Room,
     },
@@ -37,9 +38,11 @@ pub(super) fn cached(
     io: &mut Io<'_>,
     iov: &mut IovIterSource<'_>,
 ) -> Result<usize> {
-    let stays = is_ahead(inode);
+    let mut stays = is_ahead(inode);
     if stays {
         attr::update(inode, Some(&file), SIZE_STAT | MODE_STAT)?;
+        // The daemon takes the set-user-ID bits with a WRITE, which must not be too late.
+        stays = !(Mount::of(inode).features().handle_killpriv_v2 && io.takes_set_ids());
     }
     let contents = inode.lock_contents();
     if io.check_write(iov)? == 0 {
@@ -116,7 +119,10 @@ fn through_once(
     let position = io.position();
     let parts = inode.copy_to_page_cache(position, iov, room)?;
     let len = parts.iter().map(FolioPart::len).sum();
-    let arguments = arguments(&file, position, len, io.flags());
+    let mut arguments = arguments(&file, position, len, io.flags());
+    if features.handle_killpriv_v2 && !Capability::FSETID.held() {
+        arguments.write_flags |= write_flags::KILL_SUIDGID;
+    }
     let payload = Payload::Folios { parts, len };
     Ok((len, send(inode, file, &arguments, payload)?))
 }

@@ -31,9 +31,10 @@ pub(crate) use request::{Replied, Request};
 /// The operations, one type each.
 pub(crate) mod op {
     pub(crate) use super::operation::{
-        Access, Destroy, Flush, Fsync, Fsyncdir, Getattr, Getlk, Init, Link, Lookup, Mkdir, Mknod,
-        NotifyReply, Open, Opendir, Read, Readdir, Readlink, Release, Releasedir, Rename, Rename2,
-        Rmdir, Setattr, Setlk, Setlkw, Statfs, Symlink, Unlink, Write,
+        Access, Bmap, CopyFileRange, CopyFileRange64, Destroy, Fallocate, Flush, Fsync, Fsyncdir,
+        Getattr, Getlk, Init, Link, Lookup, Lseek, Mkdir, Mknod, NotifyReply, Open, Opendir, Read,
+        Readdir, Readlink, Release, Releasedir, Rename, Rename2, Rmdir, Setattr, Setlk, Setlkw,
+        Statfs, Symlink, Unlink, Write,
     };
 }
 

@@ -178,6 +178,16 @@ operations! {
     Flush: abi::FlushIn => ()
     /// Brings an open file to stable storage.
     Fsync: abi::FsyncIn => ()
+    /// Allocates or frees a range of an open file.
+    Fallocate: abi::FallocateIn => ()
+    /// Finds data or a hole in an open file.
+    Lseek: abi::LseekIn => abi::LseekOut
+    /// Copies a range of an open file to another.
+    CopyFileRange: abi::CopyFileRangeIn => abi::WriteOut
+    /// The same, of any length.
+    CopyFileRange64: abi::CopyFileRangeIn => abi::CopyFileRangeOut
+    /// Asks where on the block device a block of a file is.
+    Bmap: abi::BmapIn => abi::BmapOut
     /// An open file is no longer used.
     Release: abi::ReleaseIn => ()
     /// Asks which lock is in the way of one.

@@ -51,6 +51,11 @@ pub(crate) trait AddressSpaceOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// The block of the block device that holds a block of the file; 0 when there is none.
+    fn bmap(_inode: &INode<FileSystemOf<Self>>, _block: u64) -> u64 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Reads past the page cache, from the position of `io` on, and leaves that where it is; returns
     /// how many bytes there were. A file system that has this lets files be opened with `O_DIRECT`.
     fn direct_read(
@@ -96,6 +101,7 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
         } else {
             None
         },
+        bmap: if A::HAS_BMAP { Some(Self::bmap) } else { None },
         direct_IO: if A::HAS_DIRECT_READ && A::HAS_DIRECT_WRITE {
             Some(Self::direct_io)
         } else {
@@ -209,6 +215,17 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
             unsafe { bindings::folio_wait_writeback(folio) };
             Ok(0)
         })
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `bmap` of `struct address_space_operations`, for this type.
+    unsafe extern "C" fn bmap(
+        mapping: *mut bindings::address_space,
+        block: bindings::sector_t,
+    ) -> bindings::sector_t {
+        // SAFETY: The C side gives the mapping of an inode of this kind.
+        A::bmap(unsafe { INode::from_raw((*mapping).host) }, block)
     }
 
     /// # Safety

@@ -93,6 +93,25 @@ pub(crate) trait FileOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Allocates or frees a range of the file.
+    fn fallocate(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _what: &Allocation<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Copies a range from one file of the superblock to another, or to the same; returns how many
+    /// bytes. Where that is not to be had (`EOPNOTSUPP`), the VFS reads and writes.
+    fn copy_range(
+        _from: OpenRef<'_, Self>,
+        _to: OpenRef<'_, Self>,
+        _range: &CopyRange,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Moves the position; returns the new one. `None` leaves it to the VFS.
     fn llseek(
         _inode: &INode<Self::FileSystem>,
@@ -231,6 +250,12 @@ impl Io<'_> {
         self.kiocb
     }
 
+    /// The open file.
+    pub(super) fn file(&self) -> *mut bindings::file {
+        // SAFETY: The structure is valid for the call.
+        unsafe { (*self.kiocb).ki_filp }
+    }
+
     /// The flags that the file has now (`O_*`), and those that this call is given beside.
     pub(crate) fn flags(&self) -> u32 {
         // SAFETY: The structure and its file are valid for the call; the flags may change any time.
@@ -300,6 +325,42 @@ pub(crate) struct Seek<'a> {
 }
 
 impl Seek<'_> {
+    /// Where to look, in bytes.
+    pub(crate) fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// What for: `SEEK_*`.
+    pub(crate) fn whence(&self) -> u32 {
+        self.whence as u32
+    }
+
+    /// Whether it is for data, or for a hole.
+    pub(crate) fn is_for_contents(&self) -> bool {
+        matches!(
+            self.whence as u32,
+            bindings::SEEK_DATA | bindings::SEEK_HOLE
+        )
+    }
+
+    /// Sets the position.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when there can be no such position in the file.
+    pub(crate) fn set(&self, position: u64) -> Result<i64> {
+        // CAST: What is too large is negative then.
+        // SAFETY: The file is valid.
+        let position = unsafe {
+            let largest = (*(*(*self.file.as_ptr()).f_inode).i_sb).s_maxbytes;
+            bindings::vfs_setpos(self.file.as_ptr(), position as i64, largest)
+        };
+        if position < 0 {
+            return Err(Error::from_errno(position as c_int));
+        }
+        Ok(position)
+    }
+
     /// Whether the new position depends on the size of the file or on what it holds.
     pub(crate) fn needs_size(&self) -> bool {
         matches!(
@@ -349,6 +410,127 @@ impl Fsync<'_> {
         // SAFETY: The file is valid.
         to_result(unsafe { bindings::file_check_and_advance_wb_err(self.file.as_ptr()) })
     }
+}
+
+/// A file that is being changed.
+pub(crate) struct Modified<'a>(&'a File);
+
+impl Modified<'_> {
+    /// Takes privileges from the file, and sets its times where the VFS is to do that. The contents
+    /// must be locked exclusively. Errors are those of setting attributes.
+    pub(crate) fn modified(&self) -> Result {
+        // SAFETY: The file is valid.
+        to_result(unsafe { bindings::file_modified(self.0.as_ptr()) })
+    }
+
+    /// Sets the times, where the VFS is to do that. Errors are those of setting attributes.
+    pub(crate) fn update_time(&self) -> Result {
+        // SAFETY: The file is valid.
+        to_result(unsafe { bindings::file_update_time(self.0.as_ptr()) })
+    }
+}
+
+/// A wish to have a range of a file allocated or freed.
+pub(crate) struct Allocation<'a> {
+    file: Modified<'a>,
+    mode: u32,
+    start: u64,
+    end: u64,
+}
+
+impl<'a> Allocation<'a> {
+    /// The file.
+    pub(crate) fn file(&self) -> &Modified<'a> {
+        &self.file
+    }
+
+    /// What is to be done: `FALLOC_FL_*`.
+    pub(crate) fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// Whether it is nothing but allocating, punching a hole, or writing zeroes, with or without
+    /// changing the size.
+    pub(crate) fn is_understood(&self) -> bool {
+        let known = bindings::FALLOC_FL_KEEP_SIZE
+            | bindings::FALLOC_FL_PUNCH_HOLE
+            | bindings::FALLOC_FL_ZERO_RANGE;
+        self.mode & !known == 0
+    }
+
+    /// Whether the file's size stays as it is.
+    pub(crate) fn keeps_size(&self) -> bool {
+        self.mode & bindings::FALLOC_FL_KEEP_SIZE != 0
+    }
+
+    /// Whether there is nothing in the range afterwards.
+    pub(crate) fn empties(&self) -> bool {
+        self.mode & (bindings::FALLOC_FL_PUNCH_HOLE | bindings::FALLOC_FL_ZERO_RANGE) != 0
+    }
+
+    /// The first byte, and the one behind the last.
+    pub(crate) fn range(&self) -> (u64, u64) {
+        (self.start, self.end)
+    }
+}
+
+/// An open file of a kind.
+///
+/// # Invariants
+///
+/// The file is open by the table of `F`.
+pub(crate) struct OpenRef<'a, F: FileOperations> {
+    file: &'a File,
+    _kind: PhantomData<F>,
+}
+
+impl<'a, F: FileOperations> OpenRef<'a, F> {
+    /// # Safety
+    ///
+    /// `file` must be a file that `open` of the table of `F` opened, for all of `'a`.
+    unsafe fn from_raw(file: *mut bindings::file) -> Self {
+        // INVARIANT: By the function's contract.
+        Self {
+            // SAFETY: As above.
+            file: unsafe { File::from_raw_file(file) },
+            _kind: PhantomData,
+        }
+    }
+
+    /// The inode it is open on.
+    pub(crate) fn inode(&self) -> &'a INode<F::FileSystem> {
+        // SAFETY: The file keeps its inode, which is of the file system by the type invariants.
+        unsafe { INode::from_raw((*self.file.as_ptr()).f_inode) }
+    }
+
+    /// The file system's part of it.
+    pub(crate) fn data(&self) -> Borrowed<'a, F> {
+        // SAFETY: By the type invariants.
+        unsafe { F::Ptr::borrow((*self.file.as_ptr()).private_data) }
+    }
+
+    /// It is being changed.
+    pub(crate) fn modify(&self) -> Modified<'a> {
+        Modified(self.file)
+    }
+
+    /// It was read: sets the time, where the VFS is to do that.
+    pub(crate) fn accessed(&self) {
+        // SAFETY: The file is valid.
+        unsafe { bindings::file_accessed(self.file.as_ptr()) };
+    }
+}
+
+/// What is to be copied.
+pub(crate) struct CopyRange {
+    /// Where to begin in the one file, in bytes.
+    pub(crate) from: u64,
+    /// Where to begin in the other.
+    pub(crate) to: u64,
+    /// How many bytes at most.
+    pub(crate) len: u64,
+    /// The flags of copy_file_range(2).
+    pub(crate) flags: u32,
 }
 
 /// Takes the entries of a directory to whoever reads it.
@@ -443,6 +625,16 @@ impl<F: FileOperations> Callbacks<F> {
         },
         fsync: if F::HAS_FSYNC {
             Some(Self::fsync)
+        } else {
+            None
+        },
+        fallocate: if F::HAS_FALLOCATE {
+            Some(Self::fallocate)
+        } else {
+            None
+        },
+        copy_file_range: if F::HAS_COPY_RANGE {
+            Some(Self::copy_file_range)
         } else {
             None
         },
@@ -613,6 +805,71 @@ impl<F: FileOperations> Callbacks<F> {
                 area.map(file, mapping).map(|()| 0)
             }
         })
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `fallocate` of `struct file_operations`, for this type.
+    unsafe extern "C" fn fallocate(
+        file: *mut bindings::file,
+        mode: c_int,
+        offset: bindings::loff_t,
+        len: bindings::loff_t,
+    ) -> c_long {
+        // SAFETY: The C side gives an open file.
+        let ((inode, data), file) = unsafe { (Self::parts(file), File::from_raw_file(file)) };
+        let what = Allocation {
+            file: Modified(file),
+            // CAST: A set of flags.
+            mode: mode as u32,
+            // CAST: The VFS checks that they are not negative, and do not overflow.
+            start: offset as u64,
+            end: offset as u64 + len as u64,
+        };
+        match F::fallocate(inode, data, &what) {
+            Ok(()) => 0,
+            Err(err) => err.to_errno() as c_long,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `copy_file_range` of `struct file_operations`, for this type.
+    unsafe extern "C" fn copy_file_range(
+        from: *mut bindings::file,
+        from_offset: bindings::loff_t,
+        to: *mut bindings::file,
+        to_offset: bindings::loff_t,
+        len: usize,
+        flags: c_uint,
+    ) -> isize {
+        // SAFETY: The C side gives two open files, of types whose tables have this operation.
+        let same = unsafe {
+            (*(*from).f_inode).i_sb == (*(*to).f_inode).i_sb && (*from).f_op == (*to).f_op
+        };
+        let result = if same {
+            // CAST: The VFS checks that they are not negative.
+            let range = CopyRange {
+                from: from_offset as u64,
+                to: to_offset as u64,
+                len: len as u64,
+                flags,
+            };
+            // SAFETY: Both are open, and by this table.
+            let (from, to) = unsafe { (OpenRef::from_raw(from), OpenRef::from_raw(to)) };
+            F::copy_range(from, to, &range)
+        } else {
+            Err(EOPNOTSUPP)
+        };
+        match result {
+            // CAST: No larger than what was asked for, which fits.
+            Ok(copied) => copied as isize,
+            Err(err) if err == EOPNOTSUPP => {
+                // SAFETY: The C side gives what the function needs.
+                unsafe { bindings::splice_copy_file_range(from, from_offset, to, to_offset, len) }
+            }
+            Err(err) => err.to_errno() as isize,
+        }
     }
 
     /// # Safety

@@ -315,6 +315,28 @@ impl<T: FileSystem> INode<T> {
         }
     }
 
+    /// Makes the page cache forget the bytes from `start` on that are before `end`, but not who has
+    /// them mapped. Sleeps, also for folios that are being read.
+    pub(crate) fn drop_page_cache_range(&self, start: u64, end: u64) {
+        let (start, last) = range(start, end);
+        // SAFETY: The inode and its mapping are valid.
+        unsafe {
+            // CAST: It is not negative.
+            bindings::truncate_inode_pages_range((*self.as_ptr()).i_mapping, start, last as u64)
+        };
+    }
+
+    /// Whether the running task may make the file that large.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG`, with a signal where the task's own limit is reached; `ETXTBSY`.
+    pub(crate) fn check_new_size(&self, size: u64) -> Result {
+        let size = i64::try_from(size).map_err(|_| EFBIG)?;
+        // SAFETY: The inode is valid.
+        to_result(unsafe { bindings::inode_newsize_ok(self.as_ptr(), size) })
+    }
+
     /// Makes the page cache forget the folios that hold any of the bytes from `start` on that are
     /// before `end`. Sleeps, also for folios that are being read.
     ///

@@ -39,6 +39,12 @@ impl Io<'_> {
         Ok(len)
     }
 
+    /// Whether writing takes the set-user-ID or set-group-ID bit from the file.
+    pub(crate) fn takes_set_ids(&self) -> bool {
+        // SAFETY: The structure and its file are valid for the call.
+        unsafe { bindings::write_takes_set_ids(self.file()) }
+    }
+
     /// Takes privileges from a file that is going to be written to, and sets its times where the VFS
     /// is to do that. The contents must be locked exclusively. Errors are those of setting attributes.
     pub(crate) fn modify(&mut self) -> Result {
