@@ -150,6 +150,21 @@ impl Channel {
         })
     }
 
+    /// Ties this device, which is fresh, to the connection of a mount that was made with the option
+    /// `recover`, by its number: to the last one that was closed, it is the successor. Not in Linux.
+    ///
+    /// # Errors
+    ///
+    /// EPERM for who could not have mounted it; ENOENT without such a connection; EINVAL when it
+    /// does not recover, or the device is tied to one already.
+    #[allow(unsafe_code)]
+    pub fn attach(&self, connection: u32) -> io::Result<()> {
+        nix::ioctl_write_ptr!(attach, abi::DEV_IOC_MAGIC, 128, u32);
+        // SAFETY: The argument is the number that the command reads.
+        unsafe { attach(self.file.as_raw_fd(), &connection) }?;
+        Ok(())
+    }
+
     /// The number that `fd=` of the mount options takes.
     pub fn number(&self) -> i32 {
         self.file.as_raw_fd()
