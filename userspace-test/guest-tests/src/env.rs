@@ -41,6 +41,8 @@ pub struct Env {
     pub module: ModuleName,
     /// The names it goes by.
     pub kind: Kind,
+    /// There is time: what is done many times is to be done many times more.
+    pub long: bool,
 }
 
 impl Env {
@@ -51,7 +53,11 @@ impl Env {
             true => Kind::RFUSE,
             false => Kind::FUSE,
         };
-        Self { module, kind }
+        Self {
+            module,
+            kind,
+            long: false,
+        }
     }
 
     /// Whether it is this project's module.

@@ -17,6 +17,7 @@ mod env;
 mod fault;
 mod fs;
 mod handover;
+mod load;
 mod loopdev;
 mod model;
 mod runner;
@@ -48,6 +49,10 @@ struct Cli {
     #[arg(long, value_name = "FILTER")]
     skip: Vec<String>,
 
+    /// Let the tests that do something many times do it many times more: it takes hours
+    #[arg(long)]
+    long: bool,
+
     /// Run one test in this very process, as the others are run by this program
     #[arg(long, value_name = "TEST", hide = true)]
     exec: Option<String>,
@@ -66,7 +71,10 @@ fn main() -> ExitCode {
         eprintln!("guest-tests: neither rust_fuse nor fuse is loaded");
         return ExitCode::from(2);
     };
-    let env = Env::new(module);
+    let env = Env {
+        long: cli.long,
+        ..Env::new(module)
+    };
     if let Some(name) = cli.exec {
         return match tests::named(&name) {
             Some(test) => runner::exec(&test, &env),

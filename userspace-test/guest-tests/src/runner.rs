@@ -33,6 +33,9 @@ pub struct Test {
 /// For how long a test may run, unless it says otherwise.
 pub const LIMIT: Duration = Duration::from_secs(100);
 
+/// How many times longer long runs may take.
+const LONG: u32 = 40;
+
 /// How a test's process ends when it cannot be run here; it then says why on standard output.
 const SKIPPED: u8 = 77;
 
@@ -110,6 +113,7 @@ pub fn run_one(test: &Test, env: &Env) -> Outcome {
     };
     let child = Command::new(program)
         .args(["--module", env.module.name(), "--exec", &test.name])
+        .args(env.long.then_some("--long"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -122,11 +126,15 @@ pub fn run_one(test: &Test, env: &Env) -> Outcome {
     let out = collect(group.0.stdout.take());
     let err = collect(group.0.stderr.take());
     let mut trouble = String::new();
-    let mut status = wait(&mut group.0, test.limit);
+    let limit = match env.long {
+        true => test.limit * LONG,
+        false => test.limit,
+    };
+    let mut status = wait(&mut group.0, limit);
     if status.is_none() {
         trouble = format!(
             "still running after {} s; who waits where:\n{}",
-            test.limit.as_secs(),
+            limit.as_secs(),
             stacks::dump(group.0.id())
         );
         let _ = killpg(Pid::from_raw(group.0.id() as i32), Signal::SIGKILL);

@@ -4,10 +4,11 @@
 //! and a move against the rules fails the test that was running.
 
 use crate::env::Env;
-use fuseq::check::{self, check, Trouble};
+use fuseq::check::{self, check, Checker, Trouble};
 use std::{
     fs::{self, File},
-    io::{self, BufReader},
+    io::{self, BufReader, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -106,6 +107,75 @@ impl Tracer {
             // The machine ends next, most often.
             let _ = write(event(), "0");
         }
+    }
+}
+
+/// The trace of a test that makes more of it than the buffer holds: read in parts, and proof-read as
+/// one.
+pub struct Parts(Option<Pipe>);
+
+struct Pipe {
+    file: File,
+    /// The beginning of a line, whose end is yet to come.
+    rest: Vec<u8>,
+    checker: Checker,
+}
+
+impl Parts {
+    /// Begins, before or after the first request. On a module without a trace there is nothing to it.
+    #[track_caller]
+    pub fn new(env: &Env) -> Self {
+        Self(env.is_rust().then(|| {
+            let path = Path::new(TRACING).join("trace_pipe");
+            let mut options = File::options();
+            let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path);
+            Pipe {
+                file: file.expect("trace_pipe"),
+                rest: Vec::new(),
+                checker: Checker::new(check::Options::default()),
+            }
+        }))
+    }
+
+    /// Reads what has come. The moves of several processors are in order only when nothing moves: to
+    /// be called when nobody makes requests.
+    #[track_caller]
+    pub fn read(&mut self) {
+        let Some(pipe) = &mut self.0 else {
+            return;
+        };
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            let len = match pipe.file.read(&mut bytes) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => panic!("trace_pipe: {error}"),
+            };
+            pipe.rest.extend_from_slice(&bytes[..len]);
+            let whole = pipe
+                .rest
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |end| end + 1);
+            for line in String::from_utf8_lossy(&pipe.rest[..whole]).lines() {
+                if let Err(trouble) = pipe.checker.line(line) {
+                    panic!("its trace: {trouble}");
+                }
+            }
+            pipe.rest.drain(..whole);
+        }
+    }
+
+    /// What it was about. Fails the test when that is less than so many requests.
+    #[track_caller]
+    pub fn end(mut self, requests: u64) -> String {
+        self.read();
+        let Some(pipe) = self.0 else {
+            return "there is no trace".into();
+        };
+        let summary = pipe.checker.summary();
+        assert!(summary.requests >= requests, "the trace is of {summary}");
+        summary.to_string()
     }
 }
 

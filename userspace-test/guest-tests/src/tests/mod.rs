@@ -41,7 +41,9 @@ mod reply;
 mod setattr;
 mod splice;
 mod statfs;
+mod stress;
 mod successor;
+mod survive;
 mod suspend;
 mod symlink;
 mod sync_init;
@@ -112,7 +114,9 @@ pub fn all() -> Vec<Test> {
         abort::tests(),
         recover::tests(),
         daemon::tests(),
+        stress::tests(),
         successor::tests(),
+        survive::tests(),
         suspend::tests(),
         control::tests(),
         limits::tests(),
