@@ -162,25 +162,6 @@ impl Fs {
         Self::settle(channel, mount, dir, config)
     }
 
-    /// Mounts a file system whose daemon knows the protocol up to `minor`, without any feature.
-    #[track_caller]
-    pub fn with_minor(env: &Env, minor: u32) -> Self {
-        let (channel, mount, dir) = mount(env, &MountOptions::new(env.kind));
-        let init = next(&channel);
-        let answer = abi::InitOut {
-            major: abi::KERNEL_VERSION,
-            minor,
-            max_write: 65536,
-            ..Default::default()
-        };
-        channel.reply(init.unique(), &answer).expect("the answer");
-        Self {
-            channel,
-            mount: Some(mount),
-            dir,
-        }
-    }
-
     #[track_caller]
     fn settle(channel: Channel, mount: Mount, dir: PathBuf, config: &InitConfig) -> Self {
         let init = next(&channel);

@@ -117,7 +117,7 @@ fn batches_fit_the_buffer(env: &Env) {
 }
 
 fn minor_15_has_no_batches(env: &Env) {
-    let fs = Fs::with_minor(env, 15);
+    let fs = Fs::with_minor(env, 15, 0);
     for nodeid in 10..20 {
         look_up(&fs, &nodeid.to_string(), nodeid, 3600);
     }
@@ -246,7 +246,7 @@ fn open_files_keep_their_inode(env: &Env) {
 
 fn forgets_and_requests_take_turns(env: &Env) {
     // When both wait: at most 16 forgets, then at most 8 requests, and so on.
-    let fs = Fs::with_minor(env, 15);
+    let fs = Fs::with_minor(env, 15, 0);
     for nodeid in 0..100 {
         look_up(&fs, &nodeid.to_string(), nodeid + 10, 3600);
     }

@@ -183,7 +183,7 @@ fn link_on_the_wire(env: &Env) {
 }
 
 fn minor_11_mknod_has_no_umask(env: &Env) {
-    let fs = Fs::with_minor(env, 11);
+    let fs = Fs::with_minor(env, 11, 0);
     let (caller, mknod) = making(&fs, Opcode::Mknod);
     assert_eq!(mknod.header().len, 40 + 8 + 2);
     let body = mknod.request().body();

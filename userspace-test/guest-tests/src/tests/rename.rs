@@ -105,7 +105,7 @@ fn rename2_enosys_is_remembered(env: &Env) {
 }
 
 fn minor_22_has_no_rename2(env: &Env) {
-    let mut served = Served::new(Fs::with_minor(env, 22), Model::cached());
+    let mut served = Served::new(Fs::with_minor(env, 22, 0), Model::cached());
     let result = sys::rename(&served.path("file"), &served.path("x"), RENAME_NOREPLACE);
     system::assert_errno(result, Errno::EINVAL);
     assert_eq!(served.count(Opcode::Rename2), 0);
