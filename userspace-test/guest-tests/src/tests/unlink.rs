@@ -293,6 +293,7 @@ fn sticky(env: &Env, options: &'static str) -> (i32, bool) {
         }
         let req = fs.next();
         model.log.push(crate::model::Asked {
+            unique: req.unique(),
             opcode: req.opcode(),
             nodeid: req.nodeid(),
             body: req.request().body().to_vec(),
