@@ -143,7 +143,7 @@ impl Fs {
         let out = abi::InitOut {
             major: abi::KERNEL_VERSION,
             minor,
-            max_write: 4096,
+            max_write: 65536,
             flags: flags as u32,
             ..Default::default()
         };
