@@ -7,6 +7,7 @@
  * `RUST_FUSE_CONST_NAME` the constant `NAME`.
  */
 #include <linux/backing-dev.h>
+#include <linux/compat.h>
 #include <linux/cred.h>
 #include <linux/filelock.h>
 #include <linux/fs.h>
@@ -18,6 +19,7 @@
 #include <linux/pagemap.h>
 #include <linux/pid_namespace.h>
 #include <linux/pipe_fs_i.h>
+#include <linux/poll.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -610,4 +612,43 @@ void rust_fuse_lock_set_range(struct file_lock *lock, loff_t start, loff_t end)
 int rust_fuse_locks_lock_file_wait(struct file *file, struct file_lock *lock)
 {
 	return locks_lock_file_wait(file, lock);
+}
+
+/* Polling. */
+
+const __poll_t RUST_FUSE_CONST_EPOLLERR = EPOLLERR;
+const __poll_t RUST_FUSE_CONST_DEFAULT_POLLMASK = DEFAULT_POLLMASK;
+
+bool rust_fuse_in_x32_syscall(void)
+{
+#ifdef CONFIG_X86_X32_ABI
+	return in_x32_syscall();
+#else
+	return false;
+#endif
+}
+
+__poll_t rust_fuse_poll_requested_events(const poll_table *table)
+{
+	return poll_requested_events(table);
+}
+
+u16 rust_fuse_mangle_poll(__poll_t events)
+{
+	return mangle_poll(events);
+}
+
+__poll_t rust_fuse_demangle_poll(u16 events)
+{
+	return demangle_poll(events);
+}
+
+void rust_fuse_init_waitqueue_head(struct wait_queue_head *queue)
+{
+	init_waitqueue_head(queue);
+}
+
+bool rust_fuse_waitqueue_active(struct wait_queue_head *queue)
+{
+	return waitqueue_active(queue);
 }

@@ -5,7 +5,7 @@
 use super::{
     attr,
     inode::invalidate_atime,
-    lookup, make,
+    ioctl, lookup, make,
     mount::Mount,
     open::{Kind, OpenFile},
     permission::permission,
@@ -21,6 +21,7 @@ use crate::{
         dentry::{LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
         file::{DirEmitter, FileOperations, Fsync, NewFile},
         inode_ops::{Access, INodeOperations, IdMap, RenameFlags, Stat, StatRequest},
+        ioctl::Ioctl,
         setattr::Changes,
         super_block::PAGE_SIZE,
     },
@@ -147,6 +148,10 @@ impl FileOperations for DirectoryFile {
 
     fn fsync(inode: &INode, file: ArcBorrow<'_, OpenFile>, sync: &Fsync<'_>) -> Result {
         sync::fsync_directory(inode, &file, sync)
+    }
+
+    fn ioctl(inode: &INode, file: ArcBorrow<'_, OpenFile>, call: &Ioctl) -> Result<isize> {
+        ioctl::ioctl(inode, file.into(), call)
     }
 
     fn iterate(

@@ -32,6 +32,7 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::SPLICE_WRITE
     | init_flags::SPLICE_READ
     | init_flags::FLOCK_LOCKS
+    | init_flags::HAS_IOCTL_DIR
     | init_flags::AUTO_INVAL_DATA
     | init_flags::NO_OPEN_SUPPORT
     | init_flags::PARALLEL_DIROPS

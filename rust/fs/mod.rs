@@ -14,6 +14,8 @@
 //! - [`notify`]: what the daemon says unasked: that something is not as it was
 //! - [`open`]: opening and closing files and directories
 //! - [`locks`]: locks on files
+//! - [`ioctl`]: what has no operation of its own
+//! - [`poll`]: waiting until a file is ready
 //! - [`dir`]: reading directories
 //! - [`read`], [`mod@write`]: reading and writing files through the page cache
 //! - [`direct`]: reading and writing them past it
@@ -37,6 +39,7 @@ mod direct;
 mod init;
 mod inode;
 mod io_mode;
+mod ioctl;
 mod locks;
 mod lookup;
 mod make;
@@ -45,6 +48,7 @@ mod notify;
 mod open;
 mod options;
 mod permission;
+mod poll;
 mod range;
 mod read;
 mod remove;

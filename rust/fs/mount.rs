@@ -2,7 +2,7 @@
 
 //! What all operations need of the mount they are on.
 
-use super::{init::Features, options::Options, timeout::Timeout, INode};
+use super::{init::Features, options::Options, poll::PolledFiles, timeout::Timeout, INode};
 use crate::{
     message::{limits, Connection},
     vfs::{file::LockOwner, periodic::Periodic, random::random, time::Version},
@@ -34,6 +34,7 @@ pub(crate) struct Mount {
     /// What the daemon turned out not to have.
     pub(super) lacks: Lacks,
     pub(super) pending: Arc<Pending>,
+    pub(super) polled_files: Arc<PolledFiles>,
     pub(super) timeout: Pin<KBox<Periodic<Timeout>>>,
     owner_key: [u32; 4],
 }
@@ -54,6 +55,7 @@ pub(super) struct Lacks {
     pub(super) access: Flag,
     pub(super) link: Flag,
     pub(super) rename2: Flag,
+    pub(super) poll: Flag,
 }
 
 /// Something that becomes true and stays so.
@@ -90,6 +92,7 @@ impl Mount {
             epoch: Version::first(),
             lacks: Lacks::default(),
             pending: Arc::pin_init(Pending::new(), GFP_KERNEL)?,
+            polled_files: Arc::pin_init(PolledFiles::new(), GFP_KERNEL)?,
             owner_key: random(),
         })
     }

@@ -8,11 +8,12 @@
 //! [`Sighting`](super::lookup::Sighting)). DELETE cannot do without the lock, and waits for it until
 //! the daemon is killed.
 
-use super::{inode, superblock::Fuse, INode, Mount, SuperBlock};
+use super::{inode, poll::PolledFiles, superblock::Fuse, INode, Mount, SuperBlock};
 use crate::{
     abi::{
         notify_inval_entry_flags::EXPIRE_ONLY, NotifyCode, NotifyDeleteOut, NotifyInvalEntryOut,
-        NotifyInvalInodeOut, NotifyPruneOut, NotifyRetrieveIn, NotifyRetrieveOut, NotifyStoreOut,
+        NotifyInvalInodeOut, NotifyPollWakeupOut, NotifyPruneOut, NotifyRetrieveIn,
+        NotifyRetrieveOut, NotifyStoreOut,
     },
     message::{op, Notified, Payload, Request},
     vfs::{
@@ -28,13 +29,17 @@ use zerocopy::{FromBytes, IntoBytes};
 /// Takes the notifications of a connection.
 pub(super) struct Listener {
     superblock: Arc<Handle<Fuse>>,
+    polled_files: Arc<PolledFiles>,
 }
 
 impl Listener {
     /// For a superblock, until it is unmounted. `ENOMEM`.
     pub(super) fn new(sb: &SuperBlock) -> Result<Arc<Self>> {
-        let superblock = sb.handle();
-        Ok(Arc::new(Self { superblock }, GFP_KERNEL)?)
+        let listener = Self {
+            superblock: sb.handle(),
+            polled_files: sb.data().polled_files.clone(),
+        };
+        Ok(Arc::new(listener, GFP_KERNEL)?)
     }
 
     /// Calls `f` with the inode of a node. `ENOENT` when the kernel does not know it.
@@ -64,6 +69,12 @@ impl Listener {
         from.append_to(&mut name)?;
         name.truncate(len);
         Ok(name)
+    }
+
+    fn poll(&self, from: &mut Source<'_, '_>) -> Result {
+        let arg: NotifyPollWakeupOut = only(from)?;
+        self.polled_files.wake(arg.kh);
+        Ok(())
     }
 
     fn inval_inode(&self, from: &mut Source<'_, '_>) -> Result {
@@ -187,6 +198,7 @@ impl Listener {
 impl Notified for Listener {
     fn notify(&self, code: NotifyCode, from: &mut Source<'_, '_>) -> Result {
         match code {
+            NotifyCode::Poll => self.poll(from),
             NotifyCode::InvalInode => self.inval_inode(from),
             NotifyCode::InvalEntry => self.inval_entry(from),
             NotifyCode::Delete => self.delete(from),
@@ -196,6 +208,10 @@ impl Notified for Listener {
             NotifyCode::Prune => self.prune(from),
             _ => Err(EINVAL),
         }
+    }
+
+    fn aborted(&self) {
+        self.polled_files.wake_all();
     }
 }
 

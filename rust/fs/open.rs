@@ -5,8 +5,9 @@
 use super::{
     attr, direct,
     inode::{self, is_ahead},
-    locks,
+    ioctl, locks,
     mount::{Mount, Token},
+    poll::{self, Polled},
     range, read,
     superblock::Fuse,
     sync, write, writeback, INode, OwnedINode,
@@ -19,9 +20,11 @@ use crate::{
             Allocation, CopyRange, FileOperations, Fsync, Io, LockOwner, NewFile, OpenRef, Seek,
         },
         inode_ops::{MODIFY_STATS, SIZE_STAT},
+        ioctl::Ioctl,
         lock::{FileLock, Outcome},
         mmap::{Area, Mapping},
         ns::Capability,
+        poll::{Events, Poll},
     },
 };
 use kernel::{
@@ -52,6 +55,8 @@ pub(super) struct OpenFile {
     flushes: Atomic<u32>,
     /// The number of who has locks of flock(2) on it, if they may be the daemon's.
     flock_owner: SetOnce<u64>,
+    /// Set when it is polled for the first time.
+    polled: SetOnce<Polled>,
     /// Told of the end of RELEASE.
     keep: Arc<Keep>,
 }
@@ -100,6 +105,7 @@ impl OpenFile {
                 cached: Atomic::new(false),
                 flushes: Atomic::new(0),
                 flock_owner: SetOnce::new(),
+                polled: SetOnce::new(),
                 keep,
             },
             GFP_KERNEL,
@@ -159,6 +165,11 @@ impl OpenFile {
     pub(super) fn flocked(&self, owner: u64) {
         // It is the same each time: the open file.
         self.flock_owner.populate(owner);
+    }
+
+    /// What is kept of those who poll it; it is set once.
+    pub(super) fn polled(&self) -> &SetOnce<Polled> {
+        &self.polled
     }
 
     /// The file is being closed, with these flags.
@@ -321,6 +332,14 @@ impl FileOperations for RegularFile {
 
     fn flock(inode: &INode, file: ArcBorrow<'_, OpenFile>, lock: &mut FileLock<'_>) -> Result {
         locks::flock(inode, file.into(), lock)
+    }
+
+    fn ioctl(inode: &INode, file: ArcBorrow<'_, OpenFile>, call: &Ioctl) -> Result<isize> {
+        ioctl::ioctl(inode, file.into(), call)
+    }
+
+    fn poll(inode: &INode, file: ArcBorrow<'_, OpenFile>, poll: &Poll<'_>) -> Events {
+        poll::poll(inode, file.into(), poll)
     }
 
     fn read_iter(

@@ -50,6 +50,27 @@ pub(crate) trait Notified: Send + Sync {
     /// `EINVAL` for a code that it does not know and for what is too short, too long or contradicts
     /// itself; `EFAULT`; others as the notification has it.
     fn notify(&self, code: NotifyCode, from: &mut Source<'_, '_>) -> Result;
+
+    /// All was aborted. Called without locks; does not sleep.
+    fn aborted(&self);
+}
+
+/// Those who hear the bell of the queues.
+struct Listeners {
+    signals: FasyncList,
+    notified: SetOnce<Arc<dyn Notified>>,
+}
+
+impl Listener for Listeners {
+    fn rung(&self) {
+        self.signals.notify_readable();
+    }
+
+    fn aborted(&self) {
+        if let Some(notified) = self.notified.as_ref() {
+            notified.aborted();
+        }
+    }
 }
 
 /// One mounted file system's line to its daemon.
@@ -61,8 +82,7 @@ pub(crate) struct Connection {
     pids: ARef<PidNamespace>,
     terms: SetOnce<Terms>,
     queue: Queue<Message>,
-    signals: Arc<FasyncList>,
-    notified: SetOnce<Arc<dyn Notified>>,
+    listeners: Arc<Listeners>,
 }
 
 impl Connection {
@@ -74,8 +94,14 @@ impl Connection {
         pids: ARef<PidNamespace>,
     ) -> Result<Self> {
         let queue = Queue::new()?;
-        let signals = Arc::new(FasyncList::new(), GFP_KERNEL)?;
-        queue.bell().tell(signals.clone());
+        let listeners = Arc::new(
+            Listeners {
+                signals: FasyncList::new(),
+                notified: SetOnce::new(),
+            },
+            GFP_KERNEL,
+        )?;
+        queue.bell().tell(listeners.clone());
         Ok(Connection {
             id,
             owner,
@@ -83,8 +109,7 @@ impl Connection {
             pids,
             terms: SetOnce::new(),
             queue,
-            signals,
-            notified: SetOnce::new(),
+            listeners,
         })
     }
 
@@ -123,12 +148,12 @@ impl Connection {
 
     /// The open devices that want SIGIO when there is something to read, or all is aborted.
     pub(crate) fn signals(&self) -> &FasyncList {
-        &self.signals
+        &self.listeners.signals
     }
 
     /// Says who takes notifications: the file system, once it is mounted.
     pub(crate) fn set_notified(&self, notified: Arc<dyn Notified>) {
-        self.notified.populate(notified);
+        self.listeners.notified.populate(notified);
     }
 
     /// Takes a notification; see [`Notified::notify`]. `EINVAL` before INIT is answered, and after an
@@ -141,7 +166,11 @@ impl Connection {
             self.queue.resend();
             return Ok(());
         }
-        self.notified.as_ref().ok_or(EINVAL)?.notify(code, from)
+        self.listeners
+            .notified
+            .as_ref()
+            .ok_or(EINVAL)?
+            .notify(code, from)
     }
 
     /// What was agreed on in INIT.
@@ -203,11 +232,5 @@ impl Connection {
         node.value.nodeid = nodeid;
         node.value.nlookup = nlookup;
         self.queue.forget(node);
-    }
-}
-
-impl Listener for FasyncList {
-    fn rung(&self) {
-        self.notify_readable();
     }
 }

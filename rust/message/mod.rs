@@ -32,9 +32,9 @@ pub(crate) use request::{Replied, Request};
 pub(crate) mod op {
     pub(crate) use super::operation::{
         Access, Bmap, CopyFileRange, CopyFileRange64, Destroy, Fallocate, Flush, Fsync, Fsyncdir,
-        Getattr, Getlk, Init, Link, Lookup, Lseek, Mkdir, Mknod, NotifyReply, Open, Opendir, Read,
-        Readdir, Readlink, Release, Releasedir, Rename, Rename2, Rmdir, Setattr, Setlk, Setlkw,
-        Statfs, Symlink, Unlink, Write,
+        Getattr, Getlk, Init, Ioctl, Link, Lookup, Lseek, Mkdir, Mknod, NotifyReply, Open, Opendir,
+        Poll, Read, Readdir, Readlink, Release, Releasedir, Rename, Rename2, Rmdir, Setattr, Setlk,
+        Setlkw, Statfs, Symlink, Unlink, Write,
     };
 }
 

@@ -196,6 +196,10 @@ operations! {
     Setlk: abi::LkIn => ()
     /// The same, after others have given up theirs.
     Setlkw: abi::LkIn => ()
+    /// Does what has no operation of its own. Data follows, and follows the reply.
+    Ioctl: abi::IoctlIn => abi::IoctlOut
+    /// Asks what an open file is ready for.
+    Poll: abi::PollIn => abi::PollOut
     /// Opens a directory.
     Opendir: abi::OpenIn => abi::OpenOut {
         GRANTS: Grants = Grants::Directory;

@@ -150,6 +150,7 @@ impl<C: Carried> Queue<C> {
         drop(lock);
         drop(forgets);
         self.end_aborted();
+        self.bell.toll();
     }
 
     /// Waits, after an abort, until the last request has ended and whoever is told of its end has

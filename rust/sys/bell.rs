@@ -23,6 +23,9 @@ pub(crate) struct Bell {
 pub(crate) trait Listener: Send + Sync {
     /// The bell rings. Called without locks, by whoever rings it; must not sleep.
     fn rung(&self);
+
+    /// All was aborted, and the bell has rung for the last time. Called as `rung` is.
+    fn aborted(&self);
 }
 
 impl Bell {
@@ -43,6 +46,13 @@ impl Bell {
         self.pollers.notify_all();
         if let Some(listener) = self.listener.as_ref() {
             listener.rung();
+        }
+    }
+
+    /// Tells the listener that all was aborted.
+    pub(crate) fn toll(&self) {
+        if let Some(listener) = self.listener.as_ref() {
+            listener.aborted();
         }
     }
 }

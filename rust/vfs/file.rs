@@ -9,8 +9,10 @@ use crate::{
     vfs::{
         filesystem::FileSystem,
         inode::{FileType, INode},
+        ioctl::{self, Ioctl},
         lock::{self, FileLock, Outcome},
         mmap::{Area, Mapping},
+        poll::{self, Events, Poll},
     },
 };
 use core::{marker::PhantomData, ops::Deref, ptr};
@@ -145,6 +147,24 @@ pub(crate) trait FileOperations: Sized + 'static {
         _file: Borrowed<'_, Self>,
         _lock: &mut FileLock<'_>,
     ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// An ioctl that the VFS does not do by itself. Programs of all layouts make it.
+    fn ioctl(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _ioctl: &Ioctl,
+    ) -> Result<isize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// What the file is ready for, and waiting for more. Without this, it is always ready.
+    fn poll(
+        _inode: &INode<Self::FileSystem>,
+        _file: Borrowed<'_, Self>,
+        _poll: &Poll<'_>,
+    ) -> Events {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -655,6 +675,22 @@ impl<F: FileOperations> Callbacks<F> {
         },
         flock: if F::HAS_FLOCK {
             Some(lock::flock::<F>)
+        } else {
+            None
+        },
+        unlocked_ioctl: if F::HAS_IOCTL {
+            Some(ioctl::native::<F>)
+        } else {
+            None
+        },
+        #[cfg(CONFIG_COMPAT)]
+        compat_ioctl: if F::HAS_IOCTL {
+            Some(ioctl::compat::<F>)
+        } else {
+            None
+        },
+        poll: if F::HAS_POLL {
+            Some(poll::poll::<F>)
         } else {
             None
         },
