@@ -377,6 +377,20 @@ pub fn statx(path: &Path, flags: i32, mask: u32) -> io::Result<libc::statx> {
     Ok(unsafe { out.assume_init() })
 }
 
+/// `ioctl(2)` with a pointer to `memory`, of which the kernel may read and write all.
+pub fn ioctl_bytes(file: &File, command: u32, memory: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: The commands that tests use read and write no more than their size, and the tests
+    // give as much.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), command.into(), memory.as_mut_ptr()) };
+    check(result.into())
+}
+
+/// `ioctl(2)` with a number.
+pub fn ioctl_number(file: &File, command: u32, number: u64) -> io::Result<usize> {
+    // SAFETY: Where it is taken for an address, the kernel checks.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), command.into(), number) }.into())
+}
+
 /// `ioctl(2)` with a pointer to memory that is not there.
 pub fn ioctl_nowhere(fd: BorrowedFd<'_>, command: u32) -> io::Result<usize> {
     // SAFETY: Nothing is mapped at this address, and the kernel checks.

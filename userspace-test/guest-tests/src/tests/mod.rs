@@ -19,6 +19,7 @@ mod forget;
 mod harness;
 mod init;
 mod interrupt;
+mod ioctl;
 mod limits;
 mod lookup;
 mod make;
@@ -29,6 +30,7 @@ mod notify_entry;
 mod notify_inode;
 mod open;
 mod pipe;
+mod poll;
 mod posix_locks;
 mod programs;
 mod queues;
@@ -98,6 +100,8 @@ pub fn all() -> Vec<Test> {
         read::tests(),
         posix_locks::tests(),
         flock::tests(),
+        ioctl::tests(),
+        poll::tests(),
         symlink::tests(),
         make::tests(),
         unlink::tests(),
