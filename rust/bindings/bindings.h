@@ -14,6 +14,7 @@
 #include <linux/pagemap.h>
 #include <linux/pipe_fs_i.h>
 #include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <linux/splice.h>
 #include <linux/statfs.h>
 #include <linux/uio.h>

@@ -20,6 +20,7 @@
 #include <linux/pid_namespace.h>
 #include <linux/pipe_fs_i.h>
 #include <linux/poll.h>
+#include <linux/posix_acl.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -323,6 +324,16 @@ kgid_t rust_fuse_iattr_kgid(struct mnt_idmap *idmap, struct user_namespace *ns,
 			    const struct iattr *attr)
 {
 	return from_vfsgid(idmap, ns, attr->ia_vfsgid);
+}
+
+bool rust_fuse_inode_in_group_or_capable(struct mnt_idmap *idmap, const struct inode *inode)
+{
+	return in_group_or_capable(idmap, inode, i_gid_into_vfsgid(idmap, inode));
+}
+
+void rust_fuse_posix_acl_release(struct posix_acl *acl)
+{
+	posix_acl_release(acl);
 }
 
 /* Sleeping. */

@@ -3,7 +3,7 @@
 //! Directories: what can be done in them, and reading them.
 
 use super::{
-    attr,
+    acl, attr,
     inode::invalidate_atime,
     ioctl, lookup, make,
     mount::Mount,
@@ -12,18 +12,20 @@ use super::{
     remove::remove,
     rename, setattr,
     superblock::Fuse,
-    sync, DEntry, INode,
+    sync, xattr, DEntry, INode,
 };
 use crate::{
     abi::{open_flags, Dirent, ReadIn},
     message::{op, Request},
     vfs::{
+        acl::{Acl, AclKind, OwnedAcl},
         dentry::{LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
         file::{DirEmitter, FileOperations, Fsync, NewFile},
         inode_ops::{Access, INodeOperations, IdMap, RenameFlags, Stat, StatRequest},
         ioctl::Ioctl,
         setattr::Changes,
         super_block::PAGE_SIZE,
+        xattr::Destination,
     },
 };
 use kernel::{
@@ -57,6 +59,26 @@ impl INodeOperations for Directory {
 
     fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes) -> Result {
         setattr::setattr(id_map, dentry, changes)
+    }
+
+    fn listxattr(inode: &INode, to: Destination<'_>) -> Result<usize> {
+        xattr::list(inode, to)
+    }
+
+    fn get_inode_acl(
+        inode: &INode,
+        kind: AclKind,
+        must_not_block: bool,
+    ) -> Result<Option<OwnedAcl>> {
+        acl::get_inode_acl(inode, kind, must_not_block)
+    }
+
+    fn get_acl(dentry: &DEntry, kind: AclKind) -> Result<Option<OwnedAcl>> {
+        acl::get_acl(dentry, kind)
+    }
+
+    fn set_acl(id_map: IdMap<'_>, dentry: &DEntry, acl: Option<Acl<'_>>, kind: AclKind) -> Result {
+        acl::set_acl(id_map, dentry, acl, kind)
     }
 
     fn create<'a>(

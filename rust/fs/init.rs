@@ -37,6 +37,8 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::NO_OPEN_SUPPORT
     | init_flags::PARALLEL_DIROPS
     | init_flags::HANDLE_KILLPRIV
+    | init_flags::POSIX_ACL
+    | init_flags::SETXATTR_EXT
     | init_flags::ABORT_ERROR
     | init_flags::MAX_PAGES
     | init_flags::NO_OPENDIR_SUPPORT
@@ -75,6 +77,10 @@ pub(crate) struct Features {
     handle_killpriv: bool,
     /// It does so when it is told to.
     pub(super) handle_killpriv_v2: bool,
+    /// The kernel caches access control lists, and judges by them.
+    pub(super) posix_acl: bool,
+    /// SETXATTR has its long form.
+    pub(super) setxattr_ext: bool,
     /// What is written to the page cache goes to the daemon later: until then, the kernel knows
     /// best what size and times a regular file has.
     pub(super) writeback_cache: bool,
@@ -100,6 +106,8 @@ impl Features {
         auto_inval_data: false,
         handle_killpriv: false,
         handle_killpriv_v2: false,
+        posix_acl: false,
+        setxattr_ext: false,
         writeback_cache: false,
         direct_io_allow_mmap: false,
         parallel_dirops: false,
@@ -132,6 +140,8 @@ impl Features {
             auto_inval_data: has(init_flags::AUTO_INVAL_DATA),
             handle_killpriv: has(init_flags::HANDLE_KILLPRIV),
             handle_killpriv_v2: has(init_flags::HANDLE_KILLPRIV_V2),
+            posix_acl: has(init_flags::POSIX_ACL),
+            setxattr_ext: has(init_flags::SETXATTR_EXT),
             writeback_cache: has(init_flags::WRITEBACK_CACHE),
             direct_io_allow_mmap: has(init_flags::DIRECT_IO_ALLOW_MMAP),
             parallel_dirops: has(init_flags::PARALLEL_DIROPS),

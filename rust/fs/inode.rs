@@ -17,9 +17,10 @@ use crate::{
     abi::{Attr, ROOT_ID},
     queue::{forget_node, ForgetNode},
     vfs::{
-        inode::{FileType, Lookup, NewINode},
+        inode::{FileType, Lookup, NewINode, Time},
         inode_ops::{
-            ATIME_STAT, BASIC_STATS, CTIME_STAT, DIRECTORY_STATS, MODIFY_STATS, SIZE_STAT,
+            ATIME_STAT, BASIC_STATS, BIRTH_STAT, CTIME_STAT, DIRECTORY_STATS, MODIFY_STATS,
+            MTIME_STAT, SIZE_STAT,
         },
         setattr::Changes,
         time::{Expiry, Ticks, Version},
@@ -80,6 +81,8 @@ pub(super) struct Cached {
     pub(super) number: u64,
     pub(super) permissions: u32,
     pub(super) block_bits: u8,
+    /// When the file was made, if the daemon knows.
+    pub(super) birth: Option<Time>,
 }
 
 impl Node {
@@ -163,6 +166,13 @@ impl Node {
         Unsettled(self)
     }
 
+    /// The daemon has said when the file was made, or that it does not know.
+    pub(super) fn set_birth(&self, birth: Option<Time>) {
+        let mut state = self.state.lock();
+        state.cached.birth = birth.or(state.cached.birth);
+        self.set_invalid(BIRTH_STAT, 0);
+    }
+
     /// What the inode itself cannot say.
     pub(super) fn cached(&self) -> Cached {
         self.state.lock().cached
@@ -198,6 +208,15 @@ pub(super) fn is_for(inode: &INode, attr: &Attr) -> bool {
     is_valid(attr) && !has_wrong_type(inode, attr)
 }
 
+/// The attributes that the kernel knows better than the daemon.
+pub(super) fn own_stats(inode: &INode) -> u32 {
+    if is_ahead(inode) {
+        MTIME_STAT | CTIME_STAT | SIZE_STAT
+    } else {
+        0
+    }
+}
+
 /// Whether the kernel knows better than the daemon what size and times of modification the file has.
 pub(super) fn is_ahead(inode: &INode) -> bool {
     Mount::of(inode).features().writeback_cache && inode.is_regular()
@@ -225,7 +244,7 @@ pub(super) fn root(sb: &SuperBlock, mode: u32) -> Result<OwnedINode> {
     get(sb, ROOT_ID, 0, &attr, Ticks::PAST, Asked::EXCLUSIVELY)
 }
 
-/// The inode's names have changed, and with them the time of its last change.
+/// The inode's names or extended attributes have changed, and with them the time of its last change.
 pub(super) fn names_changed(inode: &INode) {
     inode.data().invalidate(CTIME_STAT);
 }
@@ -328,12 +347,12 @@ pub(super) fn get(
 /// Gives a new inode what does not change any more, and what [`change_attributes`] compares with.
 fn set_up(inode: &mut NewINode<super::Fuse>, attr: &Attr) -> Result {
     let file_type = FileType::of_mode(attr.mode).ok_or(EIO)?;
-    let writeback_cache = Mount::of(inode).features().writeback_cache;
-    inode.keep_times(!(writeback_cache && file_type == FileType::Regular));
+    let features = *Mount::of(inode).features();
+    inode.keep_times(!(features.writeback_cache && file_type == FileType::Regular));
     match file_type {
         FileType::Regular => {
             inode.set_regular::<Common, Pages>();
-            if writeback_cache {
+            if features.writeback_cache {
                 inode.may_block_reclaim();
             }
         }
@@ -341,7 +360,9 @@ fn set_up(inode: &mut NewINode<super::Fuse>, attr: &Attr) -> Result {
         FileType::Symlink => inode.set_symlink::<Symlink>(),
         special => inode.set_special::<Common>(special, attr.rdev),
     }
-    inode.dont_cache_acls();
+    if !features.posix_acl {
+        inode.dont_cache_acls();
+    }
     let new = attributes(inode.super_block(), attr);
     let mut inode = inode.lock();
     inode.set_size(new.size);
@@ -436,12 +457,13 @@ fn take(inode: &INode, state: &mut State, attr: &Attr, until: Ticks, asked: Aske
         number: new.number,
         permissions: new.permissions,
         block_bits: block_bits(inode.super_block(), attr),
+        ..state.cached
     };
     node.expiry.set(until);
 
     let mut locked = inode.lock();
     // Without `default_permissions` it is the daemon who judges, also what a sticky bit means.
-    let sticky = if mount.options.default_permissions {
+    let sticky = if mount.default_permissions() {
         0
     } else {
         0o1000
@@ -499,6 +521,7 @@ pub(super) fn attributes_changed(inode: &INode) {
     let node = inode.data();
     node.state.lock().attr_version = Mount::of(inode).next_attr_version();
     node.invalidate(BASIC_STATS);
+    inode.forget_acls();
 }
 
 /// The entries of a directory have changed.

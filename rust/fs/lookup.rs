@@ -190,6 +190,7 @@ fn confirm(dir: &INode, name: &[u8], dentry: &DEntry, inode: &INode) -> Result {
         return Err(ESTALE);
     }
     let until = Ticks::after(entry.attr_valid, entry.attr_valid_nsec);
+    inode.forget_acls();
     change_attributes(inode, &entry.attr, until, asked);
     sighting.settle(dir, dentry, holds_until(&entry));
     Ok(())

@@ -10,6 +10,7 @@
 //! - [`lookup`]: names in directories, and how long these hold
 //! - [`attr`]: what stat(2) says
 //! - [`mod@setattr`]: changing attributes
+//! - [`mod@xattr`], [`acl`]: extended attributes, and access control lists
 //! - [`permission`]: who may do what
 //! - [`notify`]: what the daemon says unasked: that something is not as it was
 //! - [`open`]: opening and closing files and directories
@@ -33,6 +34,7 @@
 
 #![deny(unsafe_code)]
 
+mod acl;
 mod attr;
 mod dir;
 mod direct;
@@ -60,6 +62,7 @@ mod sync;
 mod timeout;
 mod write;
 mod writeback;
+mod xattr;
 
 pub(crate) use mount::Mount;
 pub(crate) use superblock::Fuse;

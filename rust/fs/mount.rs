@@ -53,6 +53,12 @@ pub(super) struct Lacks {
     pub(super) copy_file_range_64: Flag,
     pub(super) bmap: Flag,
     pub(super) access: Flag,
+    pub(super) statx: Flag,
+    pub(super) syncfs: Flag,
+    pub(super) getxattr: Flag,
+    pub(super) setxattr: Flag,
+    pub(super) listxattr: Flag,
+    pub(super) removexattr: Flag,
     pub(super) link: Flag,
     pub(super) rename2: Flag,
     pub(super) poll: Flag,
@@ -110,6 +116,11 @@ impl Mount {
     /// Whether the umask of callers is the daemon's to apply.
     pub(super) fn dont_mask(&self) -> bool {
         self.options.dont_mask || self.features().dont_mask
+    }
+
+    /// Whether the kernel judges who may do what.
+    pub(super) fn default_permissions(&self) -> bool {
+        self.options.default_permissions || self.features().posix_acl
     }
 
     /// INIT has succeeded.

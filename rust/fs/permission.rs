@@ -10,18 +10,21 @@
 //! each operation; ACCESS asks it only for those who want to know and do nothing.
 
 use super::{
+    acl,
     attr::{self, is_outdated},
     setattr,
     superblock::Fuse,
-    DEntry, INode, Mount,
+    xattr, DEntry, INode, Mount,
 };
 use crate::{
     abi::AccessIn,
     message::{op, Request},
     vfs::{
+        acl::{Acl, AclKind, OwnedAcl},
         inode_ops::{Access, INodeOperations, IdMap, Stat, StatRequest, PERMISSION_STATS},
         ns::{current_is_wholly, Capability},
         setattr::Changes,
+        xattr::Destination,
     },
 };
 use kernel::prelude::*;
@@ -44,7 +47,7 @@ pub(super) fn permission(id_map: IdMap<'_>, inode: &INode, access: Access) -> Re
     if !allow_current_process(mount) {
         return Err(EACCES);
     }
-    let checks_mode = mount.options.default_permissions;
+    let checks_mode = mount.default_permissions();
     let executes_file = access.executes() && inode.is_regular();
     let refreshed = (checks_mode || executes_file) && is_outdated(inode, PERMISSION_STATS);
     if refreshed {
@@ -85,6 +88,7 @@ fn refresh(inode: &INode, access: Access) -> Result {
     if access.must_not_block() {
         return Err(ECHILD);
     }
+    inode.forget_acls();
     attr::fetch(inode, None).map(|_| ())
 }
 
@@ -129,5 +133,25 @@ impl INodeOperations for Common {
 
     fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes) -> Result {
         setattr::setattr(id_map, dentry, changes)
+    }
+
+    fn listxattr(inode: &INode, to: Destination<'_>) -> Result<usize> {
+        xattr::list(inode, to)
+    }
+
+    fn get_inode_acl(
+        inode: &INode,
+        kind: AclKind,
+        must_not_block: bool,
+    ) -> Result<Option<OwnedAcl>> {
+        acl::get_inode_acl(inode, kind, must_not_block)
+    }
+
+    fn get_acl(dentry: &DEntry, kind: AclKind) -> Result<Option<OwnedAcl>> {
+        acl::get_acl(dentry, kind)
+    }
+
+    fn set_acl(id_map: IdMap<'_>, dentry: &DEntry, acl: Option<Acl<'_>>, kind: AclKind) -> Result {
+        acl::set_acl(id_map, dentry, acl, kind)
     }
 }

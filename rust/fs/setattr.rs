@@ -45,6 +45,10 @@ pub(super) fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes)
         return Ok(());
     }
     change(id_map, inode, dentry, changes)?;
+    if mount.features().posix_acl {
+        // The daemon may have changed them with the mode.
+        inode.forget_acls();
+    }
     if inode.is_directory() && changes.mode().is_some() {
         // Who may look names up in it may have changed.
         dentry.data().expire();
@@ -69,7 +73,7 @@ fn clear_set_ids(inode: &INode, changes: &mut Changes) -> Result {
 /// Has the daemon make the changes, and takes its attributes.
 fn change(id_map: IdMap<'_>, inode: &INode, dentry: &DEntry, changes: &mut Changes) -> Result {
     let (node, mount) = (inode.data(), Mount::of(inode));
-    if !mount.options.default_permissions {
+    if !mount.default_permissions() {
         changes.force();
     }
     changes.prepare(id_map, dentry)?;

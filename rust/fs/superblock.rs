@@ -9,9 +9,11 @@ use super::{
     notify,
     options::{Context, DEFAULT_BLOCK_SIZE, PARAMETERS},
     permission::allow_current_process,
+    xattr::XAttrs,
     DEntry, INode, Mount, OwnedINode, Settings, SuperBlock,
 };
 use crate::{
+    abi::{SyncfsIn, ROOT_ID},
     message::{op, Caller, Connection, Request},
     vfs::{
         context::{FsContext, Spec, Value},
@@ -74,6 +76,7 @@ impl FileSystem for Fuse {
         let mut options = context.complete()?;
         options.dont_mask = sb.keep_umask();
         sb.set_magic(MAGIC);
+        sb.set_xattrs::<XAttrs>();
         sb.allow_largest_files();
         sb.add_internal_flags(InternalFlags::UNVERIFIABLE_SIGNATURE);
         sb.add_internal_flags(InternalFlags::NO_ID_MAP);
@@ -179,6 +182,23 @@ impl FileSystem for Fuse {
         })
     }
 
+    fn sync(sb: &SuperBlock) -> Result {
+        let mount = sb.data();
+        // Other daemons could keep sync(2) of all file systems from ending.
+        if !sb.has_block_device() || mount.lacks.syncfs.get() {
+            return Ok(());
+        }
+        let arguments = SyncfsIn::default();
+        let request = Request::<op::Syncfs>::new(&mount.connection, ROOT_ID, &arguments)?;
+        match mount.connection.call(request) {
+            Err(err) if err == ENOSYS => {
+                mount.lacks.syncfs.set();
+                Ok(())
+            }
+            reply => reply.map(drop),
+        }
+    }
+
     fn umount_begin(sb: &SuperBlock) {
         sb.data().connection.queue().abort(ENODEV);
         if sb.has_block_device() {
@@ -195,7 +215,7 @@ impl FileSystem for Fuse {
         let users = connection.users();
         seq_print!(m, ",user_id={}", options.user_id.in_ns_munged(users));
         seq_print!(m, ",group_id={}", options.group_id.in_ns_munged(users));
-        if options.default_permissions {
+        if sb.data().default_permissions() {
             seq_print!(m, ",default_permissions");
         }
         if options.allow_other {

@@ -2,13 +2,16 @@
 
 //! Symbolic links.
 
-use super::{attr, inode::invalidate_atime, setattr, superblock::Fuse, DEntry, INode, Mount};
+use super::{
+    attr, inode::invalidate_atime, setattr, superblock::Fuse, xattr, DEntry, INode, Mount,
+};
 use crate::{
     message::{op, Request},
     vfs::{
         inode_ops::{INodeOperations, IdMap, Stat, StatRequest},
         setattr::Changes,
         super_block::PAGE_SIZE,
+        xattr::Destination,
     },
 };
 use kernel::prelude::*;
@@ -42,5 +45,9 @@ impl INodeOperations for Symlink {
 
     fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes) -> Result {
         setattr::setattr(id_map, dentry, changes)
+    }
+
+    fn listxattr(inode: &INode, to: Destination<'_>) -> Result<usize> {
+        xattr::list(inode, to)
     }
 }

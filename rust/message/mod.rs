@@ -32,9 +32,10 @@ pub(crate) use request::{Replied, Request};
 pub(crate) mod op {
     pub(crate) use super::operation::{
         Access, Bmap, CopyFileRange, CopyFileRange64, Destroy, Fallocate, Flush, Fsync, Fsyncdir,
-        Getattr, Getlk, Init, Ioctl, Link, Lookup, Lseek, Mkdir, Mknod, NotifyReply, Open, Opendir,
-        Poll, Read, Readdir, Readlink, Release, Releasedir, Rename, Rename2, Rmdir, Setattr, Setlk,
-        Setlkw, Statfs, Symlink, Unlink, Write,
+        Getattr, Getlk, Getxattr, Init, Ioctl, Link, Listxattr, Lookup, Lseek, Mkdir, Mknod,
+        NotifyReply, Open, Opendir, Poll, Read, Readdir, Readlink, Release, Releasedir,
+        Removexattr, Rename, Rename2, Rmdir, Setattr, Setlk, Setlkw, Setxattr, SizeOf, Statfs,
+        Statx, Symlink, Syncfs, Unlink, Write,
     };
 }
 

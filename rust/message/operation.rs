@@ -3,7 +3,7 @@
 //! One type per operation: what it sends, and what comes back.
 
 use crate::abi::{self, Opcode};
-use core::mem::size_of;
+use core::{marker::PhantomData, mem::size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// An operation of the protocol.
@@ -86,6 +86,15 @@ pub(crate) enum Grants {
     Directory,
 }
 
+/// How long the reply to GETXATTR or LISTXATTR would be.
+pub(crate) struct SizeOf<O>(PhantomData<O>);
+
+impl<O: Operation<In = abi::GetxattrIn>> Operation for SizeOf<O> {
+    const OPCODE: Opcode = O::OPCODE;
+    type In = abi::GetxattrIn;
+    type Out = abi::GetxattrOut;
+}
+
 macro_rules! operations {
     ($(
         $(#[$meta:meta])*
@@ -160,6 +169,20 @@ operations! {
     Setattr: abi::SetattrIn => abi::AttrOut {
         OLD_OUT: Option<Old> = Some(Old { below: 9, size: abi::AttrOut::COMPAT_SIZE });
     }
+    /// Asks for attributes that only statx(2) has; the reply is a
+    /// [`StatxOut`](abi::StatxOut).
+    Statx: abi::StatxIn => ()
+    /// Makes sure that all that was written reaches what keeps it.
+    Syncfs: abi::SyncfsIn => ()
+    /// Gets the value of an extended attribute, whose name follows; the reply is the value.
+    Getxattr: abi::GetxattrIn => ()
+    /// Gets the names of all extended attributes; the reply is a row of them.
+    Listxattr: abi::GetxattrIn => ()
+    /// Sets the value of an extended attribute: as much of a [`SetxattrIn`](abi::SetxattrIn) as was
+    /// agreed on, the name, and the value.
+    Setxattr: () => ()
+    /// Removes an extended attribute, whose name follows.
+    Removexattr: () => ()
     /// Asks whether access would be allowed.
     Access: abi::AccessIn => ()
     /// Reads a symbolic link; the reply is its text.

@@ -14,6 +14,9 @@ pub(crate) enum Data {
     None,
     /// As many bytes as come, up to the capacity.
     Bytes(KVVec<u8>),
+    /// As many bytes as there is room for, neither more nor less: a structure that is too large to be
+    /// had in every reply.
+    Exactly(KVVec<u8>),
     /// What comes goes into these, in their order; what is left of them at the end is untouched.
     Folios(KVec<LockedFolio>),
 }
@@ -23,7 +26,7 @@ impl Data {
     fn capacity(&self) -> usize {
         match self {
             Data::None => 0,
-            Data::Bytes(bytes) => bytes.capacity(),
+            Data::Bytes(bytes) | Data::Exactly(bytes) => bytes.capacity(),
             Data::Folios(folios) => folios.iter().map(LockedFolio::size).sum(),
         }
     }
@@ -32,7 +35,7 @@ impl Data {
     fn fill(&mut self, from: &mut Source<'_, '_>, len: usize) -> Result {
         match self {
             Data::None => {}
-            Data::Bytes(bytes) => {
+            Data::Bytes(bytes) | Data::Exactly(bytes) => {
                 // A daemon that was killed may have begun to answer before.
                 bytes.clear();
                 from.append_to(bytes)?;
@@ -90,7 +93,8 @@ impl Reply {
     /// when the daemon's memory is not there, or what a pipe says of contents that are not.
     pub(crate) fn fill(&mut self, from: &mut Source<'_, '_>, len: usize, fixed: usize) -> Result {
         let data = len.checked_sub(fixed).ok_or(EINVAL)?;
-        if data > self.data.capacity() {
+        let most = self.data.capacity();
+        if data > most || matches!(self.data, Data::Exactly(_)) && data < most {
             return Err(EINVAL);
         }
         from.copy(&mut self.fixed.as_mut_bytes()[..fixed])?;

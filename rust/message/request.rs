@@ -61,6 +61,12 @@ impl<O: Operation> Request<O> {
         Ok(self)
     }
 
+    /// Adds bytes to the arguments. ENOMEM.
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Result<Self> {
+        self.message.wire.append(bytes)?;
+        Ok(self)
+    }
+
     /// Adds data behind the arguments.
     pub(crate) fn payload(mut self, payload: Payload) -> Self {
         self.message.payload = payload;
@@ -76,6 +82,11 @@ impl<O: Operation> Request<O> {
     /// Makes room for up to `len` bytes of data in the reply. ENOMEM.
     pub(crate) fn reply_bytes(self, len: usize) -> Result<Self> {
         Ok(self.reply_into(Data::Bytes(KVVec::with_capacity(len, GFP_KERNEL)?)))
+    }
+
+    /// Makes room for exactly `len` bytes of data in the reply. ENOMEM.
+    pub(crate) fn reply_exactly(self, len: usize) -> Result<Self> {
+        Ok(self.reply_into(Data::Exactly(KVVec::with_capacity(len, GFP_KERNEL)?)))
     }
 
     /// Must be sent, whatever happens.
@@ -118,7 +129,7 @@ impl<O: Operation> Replied<O> {
     /// The data of the reply, where there was room for bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.message.reply.data {
-            Data::Bytes(bytes) => bytes,
+            Data::Bytes(bytes) | Data::Exactly(bytes) => bytes,
             Data::None | Data::Folios(_) => &[],
         }
     }

@@ -114,6 +114,11 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Makes sure that what was written reaches what keeps it. Dirty inodes have been written.
+    fn sync(_sb: &SuperBlock<Self>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Somebody wants to unmount by force; what waits should end.
     fn umount_begin(_sb: &SuperBlock<Self>) {
         build_error!(VTABLE_DEFAULT_ERROR)

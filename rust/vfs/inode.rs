@@ -378,6 +378,12 @@ impl<T: FileSystem> INode<T> {
         unsafe { bindings::d_prune_aliases(self.as_ptr()) };
     }
 
+    /// Forgets the access control lists that are cached.
+    pub(crate) fn forget_acls(&self) {
+        // SAFETY: The inode is valid.
+        unsafe { bindings::forget_all_cached_acls(self.as_ptr()) };
+    }
+
     /// Takes the inode out of the table of inodes, so that its key can be given to another.
     pub(crate) fn unhash(&self) {
         // SAFETY: The inode is valid.

@@ -9,14 +9,16 @@ mod names;
 use crate::{
     bindings,
     vfs::{
+        acl::{Acl, AclKind, OwnedAcl},
         dentry::{self, DEntry, LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
         filesystem::FileSystem,
         inode::{INode, Time},
         ns::{Gid, Uid},
         setattr::Changes,
+        xattr::{self, Destination},
     },
 };
-use core::marker::PhantomData;
+use core::{marker::PhantomData, ptr};
 use kernel::{
     error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
     prelude::*,
@@ -69,6 +71,37 @@ pub(crate) trait INodeOperations: Sized + 'static {
         _id_map: IdMap<'_>,
         _dentry: &DEntry<Self::FileSystem>,
         _changes: &mut Changes,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The names of all extended attributes, each with a zero byte at its end; returns how many bytes
+    /// these are.
+    fn listxattr(_inode: &INode<Self::FileSystem>, _to: Destination<'_>) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// An access control list to judge by. Must not sleep when `must_not_block`: then what would
+    /// sleep returns `ECHILD`.
+    fn get_inode_acl(
+        _inode: &INode<Self::FileSystem>,
+        _kind: AclKind,
+        _must_not_block: bool,
+    ) -> Result<Option<OwnedAcl>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// An access control list, for user space to see.
+    fn get_acl(_dentry: &DEntry<Self::FileSystem>, _kind: AclKind) -> Result<Option<OwnedAcl>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sets an access control list, or removes it. The inode is locked.
+    fn set_acl(
+        _id_map: IdMap<'_>,
+        _dentry: &DEntry<Self::FileSystem>,
+        _acl: Option<Acl<'_>>,
+        _kind: AclKind,
     ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -200,6 +233,13 @@ impl IdMap<'_> {
     pub(super) fn as_ptr(self) -> *mut bindings::mnt_idmap {
         self.0
     }
+
+    /// Whether the running task is in the group of `inode`, or has the capability to do as if it were
+    /// (`CAP_FSETID`).
+    pub(crate) fn in_group_or_capable<T: FileSystem>(self, inode: &INode<T>) -> bool {
+        // SAFETY: The arguments are valid.
+        unsafe { bindings::inode_in_group_or_capable(self.0, inode.as_ptr()) }
+    }
 }
 
 /// What somebody wants to do with an inode: `MAY_*`.
@@ -268,6 +308,15 @@ impl StatRequest<'_> {
 
 /// The fields that every file system has: `STATX_BASIC_STATS`.
 pub(crate) const BASIC_STATS: u32 = bindings::STATX_BASIC_STATS;
+
+/// When the file was made.
+pub(crate) const BIRTH_STAT: u32 = bindings::STATX_BTIME;
+
+/// When the contents were last changed.
+pub(crate) const MTIME_STAT: u32 = bindings::STATX_MTIME;
+
+/// The type.
+pub(crate) const TYPE_STAT: u32 = bindings::STATX_TYPE;
 
 /// The fields that permissions depend on.
 pub(crate) const PERMISSION_STATS: u32 =
@@ -344,6 +393,17 @@ impl Stat {
         };
     }
 
+    /// Says which fields are valid, beside the type.
+    pub(crate) fn set_mask(&mut self, mask: u32) {
+        self.0.result_mask = mask | bindings::STATX_TYPE;
+    }
+
+    /// Says when the file was made.
+    pub(crate) fn set_birth(&mut self, time: Time) {
+        self.0.result_mask |= bindings::STATX_BTIME;
+        self.0.btime = time.to_raw();
+    }
+
     /// Corrects what [`Self::fill_cached`] took from the inode.
     pub(crate) fn correct(&mut self, number: u64, permissions: u32, block_bits: u8) {
         self.0.ino = number;
@@ -389,6 +449,17 @@ pub(super) fn table<O: INodeOperations>() -> &'static bindings::inode_operations
     &Callbacks::<O>::OPERATIONS
 }
 
+/// The list that `get` finds, as the C side wants it.
+fn give_acl(
+    kind: c_int,
+    get: impl FnOnce(AclKind) -> Result<Option<OwnedAcl>>,
+) -> *mut bindings::posix_acl {
+    match AclKind::from_raw(kind).ok_or(EOPNOTSUPP).and_then(get) {
+        Ok(acl) => acl.map_or(ptr::null_mut(), OwnedAcl::into_raw),
+        Err(err) => err.to_ptr(),
+    }
+}
+
 /// What the C side calls.
 struct Callbacks<O: INodeOperations>(PhantomData<O>);
 
@@ -416,6 +487,26 @@ impl<O: INodeOperations> Callbacks<O> {
         },
         setattr: if O::HAS_SETATTR {
             Some(Self::setattr)
+        } else {
+            None
+        },
+        listxattr: if O::HAS_LISTXATTR {
+            Some(Self::listxattr)
+        } else {
+            None
+        },
+        get_inode_acl: if O::HAS_GET_INODE_ACL {
+            Some(Self::get_inode_acl)
+        } else {
+            None
+        },
+        get_acl: if O::HAS_GET_ACL {
+            Some(Self::get_acl)
+        } else {
+            None
+        },
+        set_acl: if O::HAS_SET_ACL {
+            Some(Self::set_acl)
         } else {
             None
         },
@@ -567,6 +658,78 @@ impl<O: INodeOperations> Callbacks<O> {
                 )
             };
             O::setattr(id_map, dentry, changes).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `listxattr` of `struct inode_operations`, for this type.
+    unsafe extern "C" fn listxattr(
+        dentry: *mut bindings::dentry,
+        list: *mut c_char,
+        size: usize,
+    ) -> isize {
+        // SAFETY: The C side gives an entry of this file system that has an inode, and room for the
+        // call.
+        let (inode, to) = unsafe {
+            (
+                INode::from_raw(bindings::d_inode(dentry)),
+                Destination::from_raw(list.cast(), size),
+            )
+        };
+        match O::listxattr(inode, to) {
+            Ok(bytes) => xattr::length(bytes) as isize,
+            Err(err) => err.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `get_inode_acl` of `struct inode_operations`, for this type.
+    unsafe extern "C" fn get_inode_acl(
+        inode: *mut bindings::inode,
+        kind: c_int,
+        rcu: bool,
+    ) -> *mut bindings::posix_acl {
+        // SAFETY: The C side gives an inode of this file system.
+        let inode = unsafe { INode::from_raw(inode) };
+        give_acl(kind, |kind| O::get_inode_acl(inode, kind, rcu))
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `get_acl` of `struct inode_operations`, for this type.
+    unsafe extern "C" fn get_acl(
+        _idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        kind: c_int,
+    ) -> *mut bindings::posix_acl {
+        // SAFETY: The C side gives an entry of this file system.
+        let dentry = unsafe { DEntry::from_raw(dentry) };
+        give_acl(kind, |kind| O::get_acl(dentry, kind))
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `set_acl` of `struct inode_operations`, for this type.
+    unsafe extern "C" fn set_acl(
+        idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        acl: *mut bindings::posix_acl,
+        kind: c_int,
+    ) -> c_int {
+        from_result(|| {
+            let kind = AclKind::from_raw(kind).ok_or(EINVAL)?;
+            // SAFETY: The C side gives an entry of this file system, and a map and a list or null for
+            // the call.
+            let (id_map, dentry, acl) = unsafe {
+                (
+                    IdMap::from_raw(idmap),
+                    DEntry::from_raw(dentry),
+                    Acl::from_raw(acl),
+                )
+            };
+            O::set_acl(id_map, dentry, acl, kind).map(|()| 0)
         })
     }
 }

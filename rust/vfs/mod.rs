@@ -9,6 +9,7 @@
 //! A file system implements [`filesystem::FileSystem`], and [`inode_ops::INodeOperations`],
 //! [`file::FileOperations`] and [`address_space::AddressSpaceOperations`] for each kind of file.
 
+pub(crate) mod acl;
 pub(crate) mod address_space;
 pub(crate) mod chardev;
 pub(crate) mod context;
@@ -39,3 +40,4 @@ pub(crate) mod sysctl;
 pub(crate) mod sysfs;
 pub(crate) mod time;
 pub(crate) mod write;
+pub(crate) mod xattr;

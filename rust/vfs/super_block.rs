@@ -14,6 +14,7 @@ use crate::{
         inode::{self, INode, Lookup, OwnedINode},
         inode_cache,
         ns::UserNamespace,
+        xattr::{self, XAttrOperations},
     },
 };
 use core::{
@@ -328,6 +329,12 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
         unsafe { (*self.as_ptr()).s_magic = magic as c_ulong };
     }
 
+    /// Gives its inodes extended attributes.
+    pub(crate) fn set_xattrs<X: XAttrOperations<FileSystem = T>>(&mut self) {
+        // SAFETY: The superblock is ours while it is filled; the handlers are for inodes of `T`.
+        unsafe { (*self.as_ptr()).s_xattr = xattr::handlers::<X>() };
+    }
+
     /// Sets the size of the largest file, in bytes: as large as the kernel can have.
     pub(crate) fn allow_largest_files(&mut self) {
         // SAFETY: The superblock is ours while it is filled.
@@ -469,6 +476,11 @@ impl<T: FileSystem> Callbacks<T> {
         } else {
             Some(bindings::simple_statfs)
         },
+        sync_fs: if T::HAS_SYNC {
+            Some(Self::sync_fs)
+        } else {
+            None
+        },
         umount_begin: if T::HAS_UMOUNT_BEGIN {
             Some(Self::umount_begin)
         } else {
@@ -536,6 +548,18 @@ impl<T: FileSystem> Callbacks<T> {
             buf.f_namelen = stat.name_length as c_long;
             Ok(0)
         })
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `sync_fs` of `struct super_operations`, for this type.
+    unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_int {
+        // SAFETY: The C side gives a superblock of this type.
+        if wait == 0 || unsafe { (*sb).s_root.is_null() } {
+            return 0;
+        }
+        // SAFETY: As above; it is complete.
+        from_result(|| T::sync(unsafe { SuperBlock::from_raw(sb) }).map(|()| 0))
     }
 
     /// # Safety

@@ -26,6 +26,7 @@ mod sys;
 mod system;
 mod tests;
 mod trace;
+mod xattrs;
 
 use clap::Parser;
 use env::{Env, ModuleName};

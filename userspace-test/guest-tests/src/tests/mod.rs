@@ -43,14 +43,17 @@ mod reply;
 mod setattr;
 mod splice;
 mod statfs;
+mod statx;
 mod stress;
 mod successor;
 mod survive;
 mod suspend;
 mod symlink;
 mod sync_init;
+mod syncfs;
 mod unlink;
 mod write;
+mod xattr;
 
 /// The tests of one file. Those that take long have their limit, in seconds, after `=>`.
 macro_rules! tests {
@@ -94,6 +97,9 @@ pub fn all() -> Vec<Test> {
         lookup::tests(),
         attr::tests(),
         setattr::tests(),
+        statx::tests(),
+        syncfs::tests(),
+        xattr::tests(),
         cred::tests(),
         dir::tests(),
         open::tests(),
