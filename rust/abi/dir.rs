@@ -49,6 +49,66 @@ impl Direntplus {
     }
 }
 
+/// The longest name of an entry, in bytes: that of a path without its end.
+pub const NAME_MAX: usize = 4095;
+
+/// What is next in the reply to `READDIR` or `READDIRPLUS`.
+pub enum NextEntry<'a, T> {
+    /// An entry: its head, its name, and what follows it.
+    Entry(T, &'a [u8], &'a [u8]),
+    /// Nothing, or an entry that is cut off.
+    End,
+    /// A name that there cannot be.
+    Malformed,
+}
+
+/// What an entry of a directory begins with.
+pub trait EntryHead: FromBytes + Sized {
+    /// The length of the name that follows.
+    fn namelen(&self) -> u32;
+
+    /// The first entry in `bytes`, which may come from anybody.
+    fn next(bytes: &[u8]) -> NextEntry<'_, Self> {
+        let Ok((head, rest)) = Self::read_from_prefix(bytes) else {
+            return NextEntry::End;
+        };
+        let len = head.namelen() as usize;
+        if len == 0 || len > NAME_MAX {
+            return NextEntry::Malformed;
+        }
+        let after = record_size(size_of::<Self>(), len).and_then(|size| bytes.get(size..));
+        match (rest.get(..len), after) {
+            (Some(name), Some(_)) if name.contains(&b'/') => NextEntry::Malformed,
+            (Some(name), Some(after)) => NextEntry::Entry(head, name, after),
+            _ => NextEntry::End,
+        }
+    }
+}
+
+impl EntryHead for Dirent {
+    fn namelen(&self) -> u32 {
+        self.namelen
+    }
+}
+
+impl EntryHead for Direntplus {
+    fn namelen(&self) -> u32 {
+        self.dirent.namelen
+    }
+}
+
+impl Direntplus {
+    /// The node that the entry of that name refers to, with one reference that the kernel must give
+    /// back: none for entries that were not looked up, and for `.` and `..`.
+    pub fn granted(&self, name: &[u8]) -> Option<u64> {
+        match self.entry_out.nodeid {
+            0 => None,
+            _ if name == b"." || name == b".." => None,
+            nodeid => Some(nodeid),
+        }
+    }
+}
+
 const fn record_size(head: usize, namelen: usize) -> Option<usize> {
     match head.checked_add(namelen) {
         Some(size) => rec_align(size),

@@ -90,6 +90,16 @@ struct dentry *rust_fuse_dget(struct dentry *dentry)
 	return dget(dentry);
 }
 
+bool rust_fuse_d_in_lookup(const struct dentry *dentry)
+{
+	return d_in_lookup(dentry);
+}
+
+void rust_fuse_d_lookup_done(struct dentry *dentry)
+{
+	d_lookup_done(dentry);
+}
+
 bool rust_fuse_d_mountpoint(const struct dentry *dentry)
 {
 	return d_mountpoint(dentry);
@@ -186,6 +196,26 @@ void rust_fuse_folio_get(struct folio *folio)
 void rust_fuse_folio_put(struct folio *folio)
 {
 	folio_put(folio);
+}
+
+struct folio *rust_fuse_filemap_lock_folio(struct address_space *mapping, pgoff_t index)
+{
+	return filemap_lock_folio(mapping, index);
+}
+
+void rust_fuse_folio_mark_uptodate(struct folio *folio)
+{
+	folio_mark_uptodate(folio);
+}
+
+void rust_fuse_memcpy_to_folio(struct folio *folio, size_t offset, const char *from, size_t len)
+{
+	memcpy_to_folio(folio, offset, from, len);
+}
+
+void rust_fuse_memcpy_from_folio(char *to, struct folio *folio, size_t offset, size_t len)
+{
+	memcpy_from_folio(to, folio, offset, len);
 }
 
 struct folio *rust_fuse_filemap_get_folio(struct address_space *mapping, pgoff_t index)

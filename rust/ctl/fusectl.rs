@@ -340,7 +340,7 @@ impl FileOperations for Directory {
         Ok(())
     }
 
-    fn iterate(dir: &INode<FuseCtl>, _file: (), entries: &mut DirEmitter<'_>) -> Result {
+    fn iterate(dir: &INode<FuseCtl>, _file: (), entries: &mut DirEmitter<'_, FuseCtl>) -> Result {
         let registry = dir.super_block().shared();
         let own = dir.data().connection.as_ref().map(|own| &**own);
         loop {

@@ -34,6 +34,8 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::FLOCK_LOCKS
     | init_flags::HAS_IOCTL_DIR
     | init_flags::AUTO_INVAL_DATA
+    | init_flags::DO_READDIRPLUS
+    | init_flags::READDIRPLUS_AUTO
     | init_flags::NO_OPEN_SUPPORT
     | init_flags::PARALLEL_DIROPS
     | init_flags::HANDLE_KILLPRIV
@@ -55,6 +57,14 @@ const SHORT_NAME_MAX: usize = 1024;
 const LONG_NAME_MAX: usize = 4095;
 /// The least that every daemon can take in one WRITE, in bytes.
 const MIN_MAX_WRITE: u32 = 4096;
+
+/// When reading a directory looks its entries up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readdirplus {
+    Always,
+    /// At the beginning of the directory, and while those who read it look its entries up.
+    Auto,
+}
 
 /// What was agreed on.
 #[derive(Clone, Copy)]
@@ -86,6 +96,8 @@ pub(crate) struct Features {
     pub(super) writeback_cache: bool,
     /// Files that are not to be cached may be mapped shared.
     pub(super) direct_io_allow_mmap: bool,
+    /// Reading a directory looks its entries up, too: always, or when that seems to be of use.
+    pub(super) readdirplus: Option<Readdirplus>,
     /// A directory may be looked up and read in by several at once.
     pub(super) parallel_dirops: bool,
     /// The most pages in a request.
@@ -110,6 +122,7 @@ impl Features {
         setxattr_ext: false,
         writeback_cache: false,
         direct_io_allow_mmap: false,
+        readdirplus: None,
         parallel_dirops: false,
         max_pages: DEFAULT_MAX_PAGES,
         name_max: SHORT_NAME_MAX,
@@ -144,6 +157,13 @@ impl Features {
             setxattr_ext: has(init_flags::SETXATTR_EXT),
             writeback_cache: has(init_flags::WRITEBACK_CACHE),
             direct_io_allow_mmap: has(init_flags::DIRECT_IO_ALLOW_MMAP),
+            readdirplus: has(init_flags::DO_READDIRPLUS).then(|| {
+                if has(init_flags::READDIRPLUS_AUTO) {
+                    Readdirplus::Auto
+                } else {
+                    Readdirplus::Always
+                }
+            }),
             parallel_dirops: has(init_flags::PARALLEL_DIROPS),
             max_pages,
             // A daemon that knows of pages has room for more than one beside a request.

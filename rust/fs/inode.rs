@@ -4,11 +4,13 @@
 
 use super::{
     attr::{attributes, block_bits},
-    dir::{Directory, DirectoryFile},
+    dir::Directory,
     io_mode::IoMode,
-    mount::Mount,
+    mount::{Flag, Mount},
     permission::Common,
     read::Pages,
+    readdir::DirectoryFile,
+    readdir_cache::Listing,
     symlink::Symlink,
     writeback::{Held, Writes},
     INode, OwnedINode, SuperBlock,
@@ -54,6 +56,13 @@ pub(crate) struct Node {
     /// Writing back what is dirty.
     #[pin]
     pub(super) writes: Writes,
+    /// Of a directory: somebody looks up what is in it. READDIRPLUS is worth its cost.
+    pub(super) looked_into: Flag,
+    /// It is known by a READDIRPLUS, and nobody has looked it up since.
+    pub(super) listed: Flag,
+    /// Of a directory: what READDIR has put into its page cache.
+    #[pin]
+    pub(super) listing: Listing,
     /// Of a directory: grows when the daemon says that names in it have changed; what is looked up
     /// meanwhile does not hold.
     pub(super) sightings_ended: Version,
@@ -98,6 +107,9 @@ impl Node {
                 unsettled: Atomic::new(false),
                 io_mode <- IoMode::new(),
                 writes <- Writes::new(),
+                looked_into: Flag::default(),
+                listed: Flag::default(),
+                listing <- Listing::new(),
                 sightings_ended: Version::first(),
                 state <- new_spinlock!(
                     State {
@@ -181,6 +193,11 @@ impl Node {
     /// One more lookup has led here.
     pub(super) fn count_lookup(&self) {
         self.state.lock().nlookup += 1;
+    }
+
+    /// The lookup that was counted last has led nowhere: its reference is given back otherwise.
+    pub(super) fn uncount_lookup(&self) {
+        self.state.lock().nlookup -= 1;
     }
 
     /// Keeps others from looking up and reading in this directory, where the daemon needs that.
@@ -286,6 +303,14 @@ impl Asked {
         Self {
             attr_version: mount.attr_version(),
             evictions: 0,
+        }
+    }
+
+    /// The same time, for an inode that is known.
+    pub(super) fn of_known(self) -> Self {
+        Self {
+            evictions: 0,
+            ..self
         }
     }
 
@@ -527,6 +552,7 @@ pub(super) fn attributes_changed(inode: &INode) {
 /// The entries of a directory have changed.
 pub(super) fn directory_changed(dir: &INode) {
     dir.data().invalidate(DIRECTORY_STATS);
+    dir.data().listing.directory_changed();
 }
 
 /// The file has been read: the time that says when does not hold any more.

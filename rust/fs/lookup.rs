@@ -135,7 +135,11 @@ pub(super) fn lookup<'a>(dir: &INode, dentry: NewDEntry<'a, Fuse>) -> Result<Res
         // The root is nowhere but at the top.
         return Err(EIO);
     }
+    let found = inode.is_some();
     let resolved = dentry.resolve(inode)?;
+    if found {
+        node.looked_into.set();
+    }
     sighting.settle(dir, &resolved, until);
     Ok(resolved)
 }
@@ -155,7 +159,7 @@ pub(super) fn revalidate(
         return Ok(false);
     }
     if !dentry.data().expiry.is_past() && !flags.wants_fresh() {
-        return Ok(true);
+        return notice(dir, inode, flags).map(|()| true);
     }
     // That there is no such name is never confirmed, only looked up anew.
     let Some(inode) = inode else {
@@ -169,6 +173,25 @@ pub(super) fn revalidate(
         Err(err) if err == ENOMEM || err == EINTR => Err(err),
         Err(_) => Ok(false),
     }
+}
+
+/// Somebody looks for a name that holds: READDIRPLUS was of use for it. `ECHILD` where that cannot be
+/// noted now.
+fn notice(dir: &INode, inode: Option<&INode>, flags: LookupFlags) -> Result {
+    let Some(node) = inode.map(INode::data) else {
+        return Ok(());
+    };
+    if flags.in_rcu_walk() {
+        return if node.listed.get() {
+            Err(ECHILD)
+        } else {
+            Ok(())
+        };
+    }
+    if node.listed.take() {
+        dir.data().looked_into.set();
+    }
+    Ok(())
 }
 
 /// Asks the daemon whether `name` still leads to `inode`; if so, takes the new attributes and

@@ -17,7 +17,9 @@
 //! - [`locks`]: locks on files
 //! - [`ioctl`]: what has no operation of its own
 //! - [`poll`]: waiting until a file is ready
-//! - [`dir`]: reading directories
+//! - [`dir`]: what can be done in directories
+//! - [`readdir`]: reading directories, and looking up what is in them on the way
+//! - [`readdir_cache`]: what was read of directories, in the page cache
 //! - [`read`], [`mod@write`]: reading and writing files through the page cache
 //! - [`direct`]: reading and writing them past it
 //! - [`range`]: ranges of files that the daemon allocates, finds or copies by itself
@@ -53,6 +55,8 @@ mod permission;
 mod poll;
 mod range;
 mod read;
+mod readdir;
+mod readdir_cache;
 mod remove;
 mod rename;
 mod setattr;

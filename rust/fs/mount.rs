@@ -64,7 +64,7 @@ pub(super) struct Lacks {
     pub(super) poll: Flag,
 }
 
-/// Something that becomes true and stays so.
+/// Something that becomes true, and most often stays so.
 pub(super) struct Flag(Atomic<bool>);
 
 impl Default for Flag {
@@ -80,6 +80,11 @@ impl Flag {
 
     pub(super) fn set(&self) {
         self.0.store(true, Relaxed);
+    }
+
+    /// Takes it back; whether it was true.
+    pub(super) fn take(&self) -> bool {
+        self.get() && self.0.xchg(false, Relaxed)
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     mount::{Mount, Token},
     poll::{self, Polled},
     range, read,
+    readdir_cache::Stream,
     superblock::Fuse,
     sync, write, writeback, INode, OwnedINode,
 };
@@ -51,6 +52,8 @@ pub(super) struct OpenFile {
     opened: bool,
     /// Whether it counts as one that uses the page cache.
     cached: Atomic<bool>,
+    /// Of a directory: how far it has been read from the page cache.
+    pub(super) stream: Stream,
     /// How often it was flushed.
     flushes: Atomic<u32>,
     /// The number of who has locks of flock(2) on it, if they may be the daemon's.
@@ -103,6 +106,7 @@ impl OpenFile {
                 kind,
                 opened: false,
                 cached: Atomic::new(false),
+                stream: Stream::default(),
                 flushes: Atomic::new(0),
                 flock_owner: SetOnce::new(),
                 polled: SetOnce::new(),

@@ -227,6 +227,11 @@ impl Connection {
         replied.into_message().give_back(&self.queue);
     }
 
+    /// Gives back one reference to a node. Sleeps until there is memory for that.
+    pub(crate) fn forget_one(&self, nodeid: u64) {
+        super::forget(&self.queue, nodeid);
+    }
+
     /// Queues a FORGET. Never sleeps, never fails.
     pub(crate) fn forget(&self, mut node: KBox<ForgetNode>, nodeid: u64, nlookup: u64) {
         node.value.nodeid = nodeid;

@@ -33,14 +33,14 @@ pub(crate) mod op {
     pub(crate) use super::operation::{
         Access, Bmap, CopyFileRange, CopyFileRange64, Destroy, Fallocate, Flush, Fsync, Fsyncdir,
         Getattr, Getlk, Getxattr, Init, Ioctl, Link, Listxattr, Lookup, Lseek, Mkdir, Mknod,
-        NotifyReply, Open, Opendir, Poll, Read, Readdir, Readlink, Release, Releasedir,
-        Removexattr, Rename, Rename2, Rmdir, Setattr, Setlk, Setlkw, Setxattr, SizeOf, Statfs,
-        Statx, Symlink, Syncfs, Unlink, Write,
+        NotifyReply, Open, Opendir, Poll, Read, Readdir, Readdirplus, Readlink, Release,
+        Releasedir, Removexattr, Rename, Rename2, Rmdir, Setattr, Setlk, Setlkw, Setxattr, SizeOf,
+        Statfs, Statx, Symlink, Syncfs, Unlink, Write,
     };
 }
 
 use crate::{
-    abi::{self, Opcode},
+    abi::{self, Direntplus, EntryHead, NextEntry, Opcode},
     queue::{self, Carried, Facts, Forget, Place, Queue},
     sys::insist,
     trace,
@@ -143,8 +143,22 @@ impl Message {
                     forget(queue, nodeid);
                 }
             }
+            Grants::Nodes => self.give_back_nodes(queue),
             Grants::File => self.release(queue, op::Release::KIND),
             Grants::Directory => self.release(queue, op::Releasedir::KIND),
+        }
+    }
+
+    fn give_back_nodes(&self, queue: &Queue<Message>) {
+        let Data::Bytes(bytes) = &self.reply.data else {
+            return;
+        };
+        let mut rest = &bytes[..];
+        while let NextEntry::Entry(entry, name, after) = Direntplus::next(rest) {
+            if let Some(nodeid) = entry.granted(name) {
+                forget(queue, nodeid);
+            }
+            rest = after;
         }
     }
 

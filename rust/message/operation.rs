@@ -80,6 +80,8 @@ pub(crate) enum Grants {
     Nothing,
     /// A reference to a node: given back by FORGET.
     Node,
+    /// One to each node of a row of entries.
+    Nodes,
     /// An open file: given back by RELEASE.
     File,
     /// An open directory: given back by RELEASEDIR.
@@ -231,6 +233,10 @@ operations! {
     Fsyncdir: abi::FsyncIn => ()
     /// Reads entries of an open directory; the reply is a row of them.
     Readdir: abi::ReadIn => ()
+    /// Reads entries of an open directory and looks them up; the reply is a row of both.
+    Readdirplus: abi::ReadIn => () {
+        GRANTS: Grants = Grants::Nodes;
+    }
     /// An open directory is no longer used.
     Releasedir: abi::ReleaseIn => ()
     /// Asks for sizes and counts of the file system.

@@ -198,6 +198,15 @@ impl<T: FileSystem> Deref for OwnedDEntry<T> {
     }
 }
 
+impl<T: FileSystem> Clone for OwnedDEntry<T> {
+    fn clone(&self) -> Self {
+        // SAFETY: The entry is counted.
+        unsafe { bindings::dget(self.as_ptr()) };
+        // INVARIANT: A reference has just been taken.
+        Self(self.0)
+    }
+}
+
 impl<T: FileSystem> Drop for OwnedDEntry<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant there is a reference to give up.
@@ -372,6 +381,71 @@ pub(super) unsafe fn lookup<T: FileSystem>(
 ) -> *mut bindings::dentry {
     // SAFETY: By the function's contract.
     lookup(unsafe { NewDEntry::from_raw(dentry) }).map_or_else(Error::to_ptr, Resolved::into_raw)
+}
+
+/// An entry of a directory that is being read.
+pub(crate) enum Child<'a, T: FileSystem> {
+    /// One that is cached.
+    Known(OwnedDEntry<T>),
+    /// A new one.
+    New(InLookup<'a, T>),
+}
+
+/// An entry that this task looks up while it reads the directory: who else looks for the name waits.
+///
+/// # Invariants
+///
+/// The entry is in lookup, and its directory is locked for all of `'a`.
+pub(crate) struct InLookup<'a, T: FileSystem>(OwnedDEntry<T>, PhantomData<&'a DEntry<T>>);
+
+impl<T: FileSystem> InLookup<'_, T> {
+    /// Gives the entry its inode, as [`NewDEntry::resolve`] does, which also says what the errors
+    /// are. May sleep.
+    pub(crate) fn resolve(self, inode: OwnedINode<T>) -> Result<OwnedDEntry<T>> {
+        // SAFETY: By the type invariant; this gives the reference to the inode away.
+        let other = match unsafe { splice(&self.0, inode.into_raw()) }? {
+            Resolved::This(_) => None,
+            Resolved::Other(other) => Some(other),
+        };
+        Ok(other.unwrap_or_else(|| self.0.clone()))
+    }
+}
+
+impl<T: FileSystem> Drop for InLookup<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: The entry was put into lookup by this task.
+        unsafe { bindings::d_lookup_done(self.0.as_ptr()) };
+    }
+}
+
+/// See [`DirEmitter::child`](super::file::DirEmitter::child).
+///
+/// # Safety
+///
+/// `dir` must be an entry of a directory that is locked for all of `'a`.
+pub(super) unsafe fn child<'a, T: FileSystem>(
+    dir: &'a DEntry<T>,
+    name: &[u8],
+) -> Result<Child<'a, T>> {
+    if let Some(known) = dir.find_child(name) {
+        return Ok(Child::Known(known));
+    }
+    // SAFETY: The entry is valid and its directory locked; the name is copied.
+    let child =
+        from_err_ptr(unsafe { bindings::d_alloc_parallel(dir.as_ptr(), &dir.name_in(name)) })?;
+    let child = NonNull::new(child).ok_or(ENOMEM)?;
+    // SAFETY: `d_alloc_parallel` took a reference, and says by a flag that is constant for everybody
+    // else whose lookup it is.
+    unsafe {
+        let is_new = bindings::d_in_lookup(child.as_ptr());
+        let child = OwnedDEntry::from_raw(child);
+        Ok(if is_new {
+            // INVARIANT: It is in lookup, and the directory is locked.
+            Child::New(InLookup(child, PhantomData))
+        } else {
+            Child::Known(child)
+        })
+    }
 }
 
 /// What a path walk wants of a name.

@@ -7,6 +7,7 @@
 use crate::{
     bindings,
     vfs::{
+        dentry::{self, Child, DEntry},
         filesystem::FileSystem,
         inode::{FileType, INode},
         ioctl::{self, Ioctl},
@@ -173,7 +174,7 @@ pub(crate) trait FileOperations: Sized + 'static {
     fn iterate(
         _inode: &INode<Self::FileSystem>,
         _file: Borrowed<'_, Self>,
-        _entries: &mut DirEmitter<'_>,
+        _entries: &mut DirEmitter<'_, Self::FileSystem>,
     ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -554,22 +555,40 @@ pub(crate) struct CopyRange {
 }
 
 /// Takes the entries of a directory to whoever reads it.
-pub(crate) struct DirEmitter<'a>(&'a mut bindings::dir_context);
+///
+/// # Invariants
+///
+/// `dir` is the entry of the directory, which is locked for reading at least.
+pub(crate) struct DirEmitter<'a, T: FileSystem> {
+    context: &'a mut bindings::dir_context,
+    dir: &'a DEntry<T>,
+}
 
-impl DirEmitter<'_> {
+impl<'a, T: FileSystem> DirEmitter<'a, T> {
+    /// The entry of that name in the directory: the one that is cached, or a new one, for which nobody
+    /// else can look meanwhile. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn child(&self, name: &[u8]) -> Result<Child<'a, T>> {
+        // SAFETY: By the type invariant.
+        unsafe { dentry::child(self.dir, name) }
+    }
+
     /// The position of the next entry; 0 at first.
     pub(crate) fn position(&self) -> i64 {
-        self.0.pos
+        self.context.pos
     }
 
     /// Sets the position of the next entry.
     pub(crate) fn set_position(&mut self, position: i64) {
-        self.0.pos = position;
+        self.context.pos = position;
     }
 
     /// How much the reader has room for, in bytes, or 0 when it did not say.
     pub(crate) fn room(&self) -> usize {
-        usize::try_from(self.0.count).unwrap_or(0)
+        usize::try_from(self.context.count).unwrap_or(0)
     }
 
     /// Hands an entry to the reader: a name, the number of the inode, and the type (`DT_*`). Returns
@@ -580,7 +599,7 @@ impl DirEmitter<'_> {
         };
         let type_ = type_ | bindings::FILLDIR_FLAG_NOINTR;
         // SAFETY: The context is valid and ours, and so is the name.
-        unsafe { bindings::dir_emit(self.0, name.as_ptr().cast(), len, number, type_) }
+        unsafe { bindings::dir_emit(self.context, name.as_ptr().cast(), len, number, type_) }
     }
 }
 
@@ -938,8 +957,12 @@ impl<F: FileOperations> Callbacks<F> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The C side gives an open directory, and a context that is ours for the call.
-            let ((inode, data), context) = unsafe { (Self::parts(file), &mut *context) };
-            F::iterate(inode, data, &mut DirEmitter(context)).map(|()| 0)
+            let ((inode, data), context, dir) = unsafe {
+                let dir = (*file).__bindgen_anon_1.f_path.dentry;
+                (Self::parts(file), &mut *context, DEntry::from_raw(dir))
+            };
+            // INVARIANT: The C side has locked the directory.
+            F::iterate(inode, data, &mut DirEmitter { context, dir }).map(|()| 0)
         })
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         folio::{FolioPart, Hold},
         inode::INode,
         iov::Source,
+        super_block::PAGE_SIZE,
     },
 };
 use core::ptr::NonNull;
@@ -106,5 +107,126 @@ impl<T: FileSystem> INode<T> {
             len -= part_len;
         }
         Ok(parts)
+    }
+}
+
+/// A page of a page cache that the file system fills by itself, locked.
+///
+/// # Invariants
+///
+/// The folio is in the page cache and locked on behalf of this value, which owns a reference to it;
+/// `offset` is that of a page within it, in bytes.
+pub(crate) struct LockedPage {
+    folio: NonNull<bindings::folio>,
+    offset: usize,
+}
+
+impl<T: FileSystem> INode<T> {
+    /// The page of that index, if it is in the page cache. Sleeps.
+    pub(crate) fn cached_page(&self, index: u64) -> Option<LockedPage> {
+        // CAST: `u64` to `usize` on a 64-bit machine.
+        // SAFETY: The inode and its mapping are valid.
+        let folio =
+            unsafe { bindings::filemap_lock_folio((*self.as_ptr()).i_mapping, index as usize) };
+        // SAFETY: The folio is locked, and there is a reference to it.
+        from_err_ptr(folio)
+            .ok()
+            .and_then(|folio| unsafe { LockedPage::from_raw(folio, index) })
+    }
+
+    /// The page of that index, new if it is not in the page cache. Sleeps. `ENOMEM`.
+    pub(crate) fn make_page(&self, index: u64) -> Result<LockedPage> {
+        // CAST: `u64` to `usize` on a 64-bit machine.
+        // SAFETY: The inode and its mapping are valid.
+        let folio = from_err_ptr(unsafe {
+            bindings::filemap_get_folio_to_write((*self.as_ptr()).i_mapping, index as usize)
+        })?;
+        // SAFETY: The folio is locked, and there is a reference to it.
+        unsafe { LockedPage::from_raw(folio, index) }.ok_or(ENOMEM)
+    }
+}
+
+impl LockedPage {
+    /// Takes over a folio from the C side.
+    ///
+    /// # Safety
+    ///
+    /// A folio that is not null must be in the page cache and have that page, and the caller hands
+    /// over a reference to it, and its lock.
+    unsafe fn from_raw(folio: *mut bindings::folio, index: u64) -> Option<Self> {
+        let folio = NonNull::new(folio)?;
+        // SAFETY: The folio is valid by the function's contract.
+        let pos = unsafe { bindings::folio_pos(folio.as_ptr()) };
+        // CAST: Within the folio.
+        // INVARIANT: By the function's contract.
+        Some(Self {
+            folio,
+            offset: (index * PAGE_SIZE as u64 - pos as u64) as usize,
+        })
+    }
+
+    /// Whether there is something in it.
+    pub(crate) fn is_uptodate(&self) -> bool {
+        // SAFETY: The folio is valid by the type invariants.
+        unsafe { bindings::folio_test_uptodate(self.folio.as_ptr()) }
+    }
+
+    /// Fills it with zeroes; then there is something in it. A folio of more than one page is filled
+    /// as a whole.
+    pub(crate) fn clear(&mut self) {
+        let folio = self.folio.as_ptr();
+        // SAFETY: The folio is valid by the type invariants, and all of it is ours to write.
+        unsafe {
+            bindings::folio_zero_range(folio, 0, bindings::folio_size(folio));
+            bindings::folio_mark_uptodate(folio);
+        }
+    }
+
+    /// Copies `bytes` to `offset` in it. `EINVAL` when they do not fit.
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) -> Result {
+        check_page_range(offset, bytes.len())?;
+        // SAFETY: The range is within the page, and that in the folio, which is ours to write.
+        unsafe {
+            bindings::memcpy_to_folio(
+                self.folio.as_ptr(),
+                self.offset + offset,
+                bytes.as_ptr().cast(),
+                bytes.len(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Copies what is at `offset` in it. `EINVAL` when there is not so much.
+    pub(crate) fn read(&self, offset: usize, to: &mut [u8]) -> Result {
+        check_page_range(offset, to.len())?;
+        // SAFETY: The range is within the page, and that in the folio.
+        unsafe {
+            bindings::memcpy_from_folio(
+                to.as_mut_ptr().cast(),
+                self.folio.as_ptr(),
+                self.offset + offset,
+                to.len(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// `EINVAL` unless the range is within a page.
+fn check_page_range(offset: usize, len: usize) -> Result {
+    match offset.checked_add(len) {
+        Some(end) if end <= PAGE_SIZE => Ok(()),
+        _ => Err(EINVAL),
+    }
+}
+
+impl Drop for LockedPage {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants there are both to give up.
+        unsafe {
+            bindings::folio_unlock(self.folio.as_ptr());
+            bindings::folio_put(self.folio.as_ptr());
+        }
     }
 }

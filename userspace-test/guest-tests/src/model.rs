@@ -84,6 +84,8 @@ pub struct Model {
     pub log: Vec<Asked>,
     /// References that the kernel has on each inode.
     pub lookups: BTreeMap<u64, i64>,
+    /// What reading a directory from an offset on gives, with lookups: nothing, unless a test says.
+    pub readdirplus: fn(&mut Model, u64, u64) -> Vec<u8>,
     /// Looks at each request first.
     pub hook: Option<Hook>,
 }
@@ -111,6 +113,7 @@ impl Model {
             opendir_flags: 0,
             log: Vec::new(),
             lookups: BTreeMap::new(),
+            readdirplus: |_, _, _| Vec::new(),
             hook: None,
         };
         model.add(abi::ROOT_ID, S_IFDIR | 0o755, b"");
@@ -248,6 +251,9 @@ impl Model {
                 Answer::Bytes(rest[..rest.len().min(arg.size as usize)].to_vec())
             }
             Operation::Write { arg, data } => self.write(nodeid, arg, data),
+            Operation::Readdirplus(arg) => {
+                Answer::Bytes((self.readdirplus)(self, nodeid, arg.offset))
+            }
             Operation::Readdir(arg) => Answer::Bytes(self.readdir(node, arg)),
             Operation::Statfs => answer(&abi::StatfsOut {
                 st: abi::Kstatfs {

@@ -344,9 +344,6 @@ fn opendir_enosys_without_the_flag(env: &Env) {
 }
 
 fn cached_directory_is_read_once(env: &Env) {
-    if env.is_rust() {
-        crate::runner::skip("FOPEN_CACHE_DIR is not in this step");
-    }
     let mut model = Model::cached();
     model.opendir_flags = open_flags::CACHE_DIR | open_flags::KEEP_CACHE;
     let mut served = Served::new(Fs::new(env), model);

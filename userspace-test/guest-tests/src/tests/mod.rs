@@ -13,6 +13,7 @@ mod cred;
 mod daemon;
 mod device;
 mod dir;
+mod dircache;
 mod epoch;
 mod flock;
 mod forget;
@@ -35,6 +36,7 @@ mod posix_locks;
 mod programs;
 mod queues;
 mod read;
+mod readdirplus;
 mod readiness;
 mod recover;
 mod registered;
@@ -102,6 +104,8 @@ pub fn all() -> Vec<Test> {
         xattr::tests(),
         cred::tests(),
         dir::tests(),
+        readdirplus::tests(),
+        dircache::tests(),
         open::tests(),
         read::tests(),
         posix_locks::tests(),
