@@ -208,11 +208,6 @@ void rust_fuse_folio_mark_uptodate(struct folio *folio)
 	folio_mark_uptodate(folio);
 }
 
-void rust_fuse_memcpy_to_folio(struct folio *folio, size_t offset, const char *from, size_t len)
-{
-	memcpy_to_folio(folio, offset, from, len);
-}
-
 void rust_fuse_memcpy_from_folio(char *to, struct folio *folio, size_t offset, size_t len)
 {
 	memcpy_from_folio(to, folio, offset, len);

@@ -81,7 +81,6 @@ impl Listener {
         let arg: NotifyInvalInodeOut = only(from)?;
         self.with_inode(arg.ino, |inode| {
             inode::attributes_changed(inode);
-            inode.forget_acls();
             if let Ok(first) = u64::try_from(arg.off) {
                 let end = match u64::try_from(arg.len) {
                     Ok(len @ 1..) => first.saturating_add(len),

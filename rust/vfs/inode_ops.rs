@@ -341,9 +341,6 @@ pub(crate) const MODE_STAT: u32 = bindings::STATX_MODE;
 /// The space it takes.
 pub(crate) const BLOCKS_STAT: u32 = bindings::STATX_BLOCKS;
 
-/// The time of the last modification.
-pub(crate) const MTIME_STAT: u32 = bindings::STATX_MTIME;
-
 /// The size.
 pub(crate) const SIZE_STAT: u32 = bindings::STATX_SIZE;
 

@@ -60,11 +60,12 @@ fn record(entry: abi::EntryOut, off: u64, name: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The whole of a directory of the model, from `offset` on.
+/// The whole of a directory of the model, from `offset` on, but for the dots, at the offsets that it
+/// has for READDIR.
 fn row(model: &mut Model, dir: u64, offset: u64) -> Vec<u8> {
     let entries: Vec<_> = model.node(dir).entries.clone().into_iter().collect();
     let mut bytes = Vec::new();
-    for (off, (name, nodeid)) in (1..).zip(entries) {
+    for (off, (name, nodeid)) in (3..).zip(entries) {
         if off > offset {
             bytes.extend(record(model.entry(nodeid), off, name.as_bytes()));
         }
