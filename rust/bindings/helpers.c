@@ -26,6 +26,7 @@
 #include <linux/slab.h>
 #include <linux/splice.h>
 #include <linux/task_io_accounting_ops.h>
+#include <linux/uaccess.h>
 #include <linux/uio.h>
 #include <linux/user_namespace.h>
 #include <linux/workqueue.h>
@@ -359,6 +360,18 @@ bool rust_fuse_inode_in_group_or_capable(struct mnt_idmap *idmap, const struct i
 void rust_fuse_posix_acl_release(struct posix_acl *acl)
 {
 	posix_acl_release(acl);
+}
+
+/* The memory of tasks. */
+
+void rust_fuse_pagefault_disable(void)
+{
+	pagefault_disable();
+}
+
+void rust_fuse_pagefault_enable(void)
+{
+	pagefault_enable();
 }
 
 /* Sleeping. */

@@ -21,7 +21,7 @@ use crate::{
     vfs::{
         chardev::{self, Device, FileOperations, Minor, Registration},
         fasync::FasyncRequest,
-        iov::{Source, UserBacked},
+        iov::{Dest, Source, UserBacked},
         pipe::{PipeDest, PipeSource},
     },
 };
@@ -86,7 +86,7 @@ impl Device for FuseDevice {
         if !iov.is_user_backed() {
             return Err(EINVAL);
         }
-        read::read(line, iov, !nonblocking)
+        read::read(line, &mut Dest::new(iov), !nonblocking)
     }
 
     fn write_iter(

@@ -9,9 +9,13 @@ use crate::{
     message::{Line, Message, Payload},
     queue::{Delivery, Forget, Work, INTERRUPT_BIT},
     sys::fifo::Fifo,
-    vfs::{folio::FolioPart, pipe::PipeDest},
+    vfs::{
+        folio::FolioPart,
+        iov::{without_faults, Dest},
+        pipe::PipeDest,
+    },
 };
-use kernel::{iov::IovIterDest, prelude::*};
+use kernel::prelude::*;
 use zerocopy::{Immutable, IntoBytes};
 
 /// Where a request goes: the memory of a daemon, or a pipe.
@@ -19,33 +23,33 @@ pub(super) trait Sink {
     /// How many bytes it takes.
     fn len(&self) -> usize;
 
-    /// Copies `bytes` to it, whole. EFAULT when the daemon's memory is not there; for a pipe, as
+    /// Copies `bytes` to it, whole. EFAULT when the daemon's memory is not there, or not yet; for a pipe, as
     /// [`PipeDest::put`].
     fn put(&mut self, bytes: &[u8]) -> Result;
 
     /// Copies the first `len` bytes of `part` to it. Errors as [`put`](Self::put).
     fn put_folio(&mut self, part: &FolioPart, len: usize) -> Result;
+
+    /// After EFAULT: begins again with all `len` bytes, once the daemon's memory is there. Sleeps.
+    /// EFAULT when it cannot be had.
+    fn again(&mut self, len: usize) -> Result;
 }
 
-impl Sink for IovIterDest<'_> {
+impl Sink for Dest<'_, '_> {
     fn len(&self) -> usize {
-        IovIterDest::len(self)
+        Dest::len(self)
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result {
-        if self.copy_to_iter(bytes) == bytes.len() {
-            Ok(())
-        } else {
-            Err(EFAULT)
-        }
+        Dest::put(self, bytes)
     }
 
     fn put_folio(&mut self, part: &FolioPart, len: usize) -> Result {
-        if part.copy_to_iter(self, len)? == len {
-            Ok(())
-        } else {
-            Err(EFAULT)
-        }
+        Dest::put_folio(self, part, len)
+    }
+
+    fn again(&mut self, len: usize) -> Result {
+        Dest::again(self, len)
     }
 }
 
@@ -60,6 +64,11 @@ impl Sink for PipeDest<'_> {
 
     fn put_folio(&mut self, part: &FolioPart, len: usize) -> Result {
         PipeDest::put_folio(self, part, len)
+    }
+
+    fn again(&mut self, _len: usize) -> Result {
+        // Its pages are the kernel's own.
+        Err(EFAULT)
     }
 }
 
@@ -110,14 +119,23 @@ fn deliver(
         delivery.fail(error);
         return Ok(None);
     }
+    while let Err(error) = without_faults(|| put_message(to, delivery.request(), minor)) {
+        if error != EFAULT {
+            return Err(error);
+        }
+        delivery = delivery.aside(|| to.again(len))?;
+    }
+    delivery.sent()?;
+    Ok(Some(len))
+}
+
+fn put_message(to: &mut impl Sink, message: &Message, minor: u32) -> Result {
     for piece in message.pieces(minor) {
         if !piece.is_empty() {
             to.put(piece)?;
         }
     }
-    put_payload(to, message.payload())?;
-    delivery.sent()?;
-    Ok(Some(len))
+    put_payload(to, message.payload())
 }
 
 fn put_payload(to: &mut impl Sink, payload: &Payload) -> Result {

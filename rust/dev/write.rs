@@ -6,7 +6,7 @@ use crate::{
     abi::{NotifyCode, OutHeader},
     message::Line,
     queue::{InterruptAnswer, INTERRUPT_BIT},
-    vfs::iov::Source,
+    vfs::iov::{without_faults, Source},
 };
 use kernel::prelude::*;
 use zerocopy::{FromZeros, IntoBytes};
@@ -58,17 +58,21 @@ pub(super) fn write(line: &Line, mut from: Source<'_, '_>) -> Result<usize> {
     }
 
     let mut answer = connection.queue().answer(line.device, header.unique)?;
-    let message = answer.request();
     let (outcome, result) = match error {
         Some(error) if alone => (Err(error), Ok(len)),
         Some(_) => (Err(EIO), Err(EINVAL)),
         None => {
-            let fixed = message.reply_size(connection.terms().minor);
-            match message.reply().fill(&mut from, len - header_len, fixed) {
-                Ok(()) => (Ok(()), Ok(len)),
-                Err(EINVAL) => (Err(EIO), Err(EINVAL)),
-                // The copy has broken off, and with it the answer.
-                Err(error) => return Err(error),
+            let fixed = answer.request().reply_size(connection.terms().minor);
+            let left = len - header_len;
+            loop {
+                let reply = answer.request().reply();
+                match without_faults(|| reply.fill(&mut from, left, fixed)) {
+                    Ok(()) => break (Ok(()), Ok(len)),
+                    Err(EINVAL) => break (Err(EIO), Err(EINVAL)),
+                    Err(EFAULT) => answer = answer.aside(|| from.again(left))?,
+                    // The copy has broken off, and with it the answer.
+                    Err(error) => return Err(error),
+                }
             }
         }
     };

@@ -89,6 +89,16 @@ impl<C: Carried> Answer<'_, C> {
         }
     }
 
+    /// Waits for the daemon's memory, and then goes on, or breaks off with the error of `wait`. An
+    /// abort ends the request meanwhile: ENOENT.
+    pub(crate) fn aside(mut self, wait: impl FnOnce() -> Result) -> Result<Self> {
+        let request = self.request.take().ok_or(errno::ENOENT)?;
+        let aside = self.queue.aside(self.index, request, wait);
+        let (request, waited) = aside.ok_or(errno::ENOENT)?;
+        self.request = Some(request);
+        waited.map(|()| self)
+    }
+
     /// The reply is there. ENOENT when all was aborted meanwhile.
     pub(crate) fn finish(mut self, outcome: Result) -> Result {
         self.end(outcome)

@@ -117,7 +117,7 @@ impl<C: Carried> Queue<C> {
     }
 
     /// Aborts everything: what waits ends with ECONNABORTED (what was still held back, with
-    /// ENOTCONN), what is being copied ends when the copy does, and what comes later gets
+    /// ENOTCONN), what is being copied ends when the copy does or waits for memory, and what comes later gets
     /// ENOTCONN. Readers get `reader_error`. Does nothing the second time, but for that error.
     pub(crate) fn abort(&self, reader_error: Error) {
         self.abort_locked(self.lock(), reader_error);
@@ -210,7 +210,8 @@ impl<C: Carried> Locked<'_, C> {
             let State { lists, slots, .. } = &mut **self;
             next = lists.copying.after(slots, index);
             let slot = slots.at(index);
-            if slot.place == Place::Handed {
+            // One whose copy waits for memory is in its slot.
+            if slot.place == Place::Handed || slot.request.is_some() {
                 self.condemn(index, errno::ECONNABORTED);
             } else {
                 slot.doomed = true;

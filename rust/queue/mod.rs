@@ -26,6 +26,7 @@
 //! - [`background`]: requests that nobody waits for, and their limits
 //! - [`reader`]: what a daemon gets to read next, and readers that wait for it
 //! - [`answer`]: taking replies
+//! - [`aside`]: copies that wait for the daemon's memory
 //! - [`lifecycle`]: the connection starts, devices come and go, all is aborted
 //! - [`resend`]: what a dead daemon had is sent again, or given up
 //! - [`snapshot`], [`latency`]: looking in
@@ -41,6 +42,7 @@
 #![deny(unsafe_code)]
 
 mod answer;
+mod aside;
 mod background;
 mod caller;
 #[cfg(test)]

@@ -309,6 +309,19 @@ impl<C: Carried> Delivery<'_, C> {
         }
     }
 
+    /// Waits for the daemon's memory, and then goes on, or breaks off with the error of `wait`. An
+    /// abort ends the request meanwhile; then the error is what readers get.
+    pub(crate) fn aside(mut self, wait: impl FnOnce() -> Result) -> Result<Self> {
+        let request = self.request.take().ok_or(errno::ENODEV)?;
+        match self.queue.aside(self.index, request, wait) {
+            Some((request, waited)) => {
+                self.request = Some(request);
+                waited.map(|()| self)
+            }
+            None => Err(self.queue.lock().reader_error),
+        }
+    }
+
     /// The daemon has it all. Returns what the reader gets instead when all was aborted meanwhile,
     /// or when its thread is being killed and never gets to know of the request.
     pub(crate) fn sent(mut self) -> Result {

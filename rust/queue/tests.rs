@@ -142,6 +142,20 @@ fn only(queue: &Probes<'_>) -> Result<Entry> {
     }
 }
 
+/// The only request at a place.
+fn only_at(queue: &Probes<'_>, place: Place) -> Result<Entry> {
+    let mut found = Err(errno::ENOENT);
+    for entry in queue.snapshot()? {
+        if entry.place == place {
+            found = match found {
+                Ok(_) => return Err(errno::EINVAL),
+                Err(_) => Ok(entry),
+            };
+        }
+    }
+    found
+}
+
 #[cfg_attr(not(test), kernel::prelude::kunit_tests(rust_fuse_queue))]
 mod tests {
     use super::*;
@@ -502,6 +516,40 @@ mod tests {
         let counts = queue.counts();
         assert!(counts.waiting == 0 && counts.forgets == (1, 0));
         queue.wait_drained();
+        Ok(())
+    }
+
+    #[test]
+    fn rule7_a_copy_that_waits_for_memory_ends_at_once() -> Result {
+        let log = Log::new();
+        let queue = Queue::new()?;
+        let device = queue.attach()?;
+        queue.start(true);
+        submit(&queue, &log, 0, 4)?;
+        let unique = take(&queue, device, 0)?;
+
+        // The memory comes, or it does not.
+        let reading = read(&queue, device)?.aside(|| Ok(()))?;
+        let waiting = read(&queue, device)?;
+        assert!(waiting.aside(|| Err(errno::EINVAL)).is_err());
+        assert!(log.has_not_ended(1) && log.ended_with(2, Err(errno::EIO)));
+        assert_eq!(only_at(&queue, Place::Reading)?.unique, reading.unique());
+
+        let answer = queue.answer(device, unique)?;
+        let reading = reading.aside(|| {
+            let answer = answer.aside(|| {
+                queue.abort(errno::ECONNABORTED);
+                assert!(log.all_ended(4));
+                for id in [0, 1, 3] {
+                    assert!(log.ended_with(id, Err(errno::ECONNABORTED)));
+                }
+                Ok(())
+            });
+            assert!(matches!(answer, Err(errno::ENOENT)));
+            Ok(())
+        });
+        assert!(matches!(reading, Err(errno::ECONNABORTED)));
+        assert_eq!(queue.counts().waiting, 0);
         Ok(())
     }
 

@@ -6,7 +6,10 @@
 
 use crate::{
     bindings,
-    vfs::{folio::LockedFolio, pipe::Spliced},
+    vfs::{
+        folio::{FolioPart, LockedFolio},
+        pipe::Spliced,
+    },
 };
 use kernel::{
     iov::{IovIterDest, IovIterSource},
@@ -70,16 +73,92 @@ fn is_user_backed(kind: u8) -> bool {
     kind == bindings::iter_type_ITER_UBUF || kind == bindings::iter_type_ITER_IOVEC
 }
 
+/// Does something with page faults off: bytes of a task's memory that are not there are not brought
+/// in, but end the copy.
+pub(crate) fn without_faults<R>(act: impl FnOnce() -> R) -> R {
+    // SAFETY: Faults are on again below; `act` does not return otherwise than to here.
+    unsafe { bindings::pagefault_disable() };
+    let result = act();
+    // SAFETY: Turned off above.
+    unsafe { bindings::pagefault_enable() };
+    result
+}
+
+/// Where a task reads to: an iterator over its memory.
+///
+/// # Invariants
+///
+/// `iter` has advanced by `total` less what is left of it, since this was made.
+pub(crate) struct Dest<'a, 'data> {
+    iter: &'a mut IovIterDest<'data>,
+    total: usize,
+}
+
+impl<'a, 'data> Dest<'a, 'data> {
+    /// What read(2) gives.
+    pub(crate) fn new(iter: &'a mut IovIterDest<'data>) -> Self {
+        let total = iter.len();
+        // INVARIANT: It has not advanced yet.
+        Dest { iter, total }
+    }
+
+    /// How many bytes there is room for.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.iter.len()
+    }
+
+    /// Copies all of `bytes`. May sleep, unless faults are [off](without_faults). `EFAULT` when the
+    /// memory is not there.
+    #[inline]
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result {
+        match self.iter.copy_to_iter(bytes) == bytes.len() {
+            true => Ok(()),
+            false => Err(EFAULT),
+        }
+    }
+
+    /// Copies the first `len` bytes of a part of a folio. As [`put`](Self::put); `EINVAL` when there
+    /// are not so many.
+    pub(crate) fn put_folio(&mut self, part: &FolioPart, len: usize) -> Result {
+        match part.copy_to_iter(self.iter, len)? == len {
+            true => Ok(()),
+            false => Err(EFAULT),
+        }
+    }
+
+    /// Begins again from the first of `len` bytes, after a copy of them has ended early: makes sure
+    /// that the rest of the memory is there, for now. Sleeps. `EFAULT` when it cannot be had.
+    pub(crate) fn again(&mut self, len: usize) -> Result {
+        let done = self.total - self.iter.len();
+        let rest = len.saturating_sub(done);
+        // SAFETY: The iterator is valid.
+        if unsafe { bindings::fault_in_iov_iter_writeable(self.iter.as_raw(), rest) } != 0 {
+            return Err(EFAULT);
+        }
+        // SAFETY: By the type invariant, this goes back to where it was at first.
+        unsafe { self.iter.revert(done) };
+        Ok(())
+    }
+}
+
 /// What a task writes: an iterator, and the pipe's buffers when that is what it runs over.
+///
+/// # Invariants
+///
+/// `iter` has advanced by `total` less what is left of it, since this was made.
 pub(crate) struct Source<'a, 'data> {
     iter: &'a mut IovIterSource<'data>,
+    total: usize,
     spliced: Option<&'a mut Spliced<'data>>,
 }
 
 impl<'a, 'data> Source<'a, 'data> {
     /// What write(2) gives.
     pub(crate) fn new(iter: &'a mut IovIterSource<'data>) -> Self {
+        // INVARIANT: It has not advanced yet.
         Source {
+            total: iter.len(),
             iter,
             spliced: None,
         }
@@ -90,7 +169,9 @@ impl<'a, 'data> Source<'a, 'data> {
         iter: &'a mut IovIterSource<'data>,
         spliced: &'a mut Spliced<'data>,
     ) -> Self {
+        // INVARIANT: It has not advanced yet.
         Source {
+            total: iter.len(),
             iter,
             spliced: Some(spliced),
         }
@@ -167,6 +248,19 @@ impl<'a, 'data> Source<'a, 'data> {
         let missing = unsafe { bindings::fault_in_iov_iter_readable(self.iter.as_raw(), len) };
         let there = if missing == 0 { self.iter.len() } else { 0 };
         self.check(there.min(len), len)
+    }
+
+    /// Begins again from where `len` bytes were left, after a copy of them has ended early: makes sure
+    /// that the rest of them can be had, for now. Sleeps. Errors as [`copy`](Self::copy).
+    pub(crate) fn again(&mut self, len: usize) -> Result {
+        if let Some(spliced) = &self.spliced {
+            return Err(spliced.error());
+        }
+        let left = self.iter.len();
+        self.fault_in(left)?;
+        // SAFETY: By the type invariant, this goes back no further than it has come.
+        unsafe { self.iter.revert(len.min(self.total).saturating_sub(left)) };
+        Ok(())
     }
 
     fn check(&self, copied: usize, wanted: usize) -> Result {

@@ -59,6 +59,7 @@ impl Move {
                 // Taken back by its caller.
                 | (Gate | Pending | Handed, None)
                 // Aborted, or given up.
+                | (Reading | Writing, Aborting)
                 | (Gate | Background | Pending | Handed | Processing, Aborting)
                 | (Aborting, Ended)
                 // Gone.

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Memory that is not there until someone provides it, and nobody does: who touches it stays
-//! where they are. This holds the kernel in the middle of a copy.
+//! where they are. This holds the kernel in the middle of a copy. And memory that a file provides.
 
 #![allow(unsafe_code)]
 
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use std::{
+    fs::File,
     io,
+    ops::Deref,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     ptr,
 };
@@ -40,76 +42,35 @@ const fn iowr(number: u64, size: usize) -> u64 {
 const UFFDIO_API: u64 = iowr(0x3f, size_of::<Api>());
 const UFFDIO_REGISTER: u64 = iowr(0, size_of::<Register>());
 
-/// A piece of memory that is not there. It stays mapped to the end of the process.
-pub struct Hole {
+/// A piece of memory that is mapped, to the end of the process, and not touched yet.
+pub struct Mapped {
     start: usize,
     len: usize,
-    faults: OwnedFd,
 }
 
-impl Hole {
-    /// `len` bytes, a multiple of the page size. EPERM without privileges; ENOSYS on a kernel
-    /// without userfaultfd(2).
-    pub fn new(len: usize) -> io::Result<Self> {
-        // Only one that does not block can be polled.
-        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
-        // SAFETY: Has no pointers.
-        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: This descriptor has just been made, for us.
-        let faults = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+impl Mapped {
+    /// The first `len` bytes of a file, a multiple of the page size; what is written there goes to
+    /// nobody else.
+    pub fn new(file: &File, len: usize) -> io::Result<Self> {
+        Self::map(len, libc::MAP_PRIVATE, file.as_raw_fd())
+    }
+
+    fn map(len: usize, flags: i32, fd: i32) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: A new mapping, wherever the kernel likes.
-        let start = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, fd, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let hole = Self {
-            start: start.addr(),
-            len,
-            faults,
-        };
-        hole.ioctl(
-            UFFDIO_API,
-            &mut Api {
-                api: API,
-                features: 0,
-                ioctls: 0,
-            },
-        )?;
-        hole.ioctl(
-            UFFDIO_REGISTER,
-            &mut Register {
-                start: hole.start as u64,
-                len: len as u64,
-                mode: MODE_MISSING,
-                ioctls: 0,
-            },
-        )?;
-        Ok(hole)
+        let start = start.expose_provenance();
+        Ok(Self { start, len })
     }
 
-    fn ioctl<T>(&self, command: u64, arg: &mut T) -> io::Result<()> {
-        // SAFETY: Called above only, each command with the structure that belongs to it.
-        match unsafe { libc::ioctl(self.faults.as_raw_fd(), command, arg as *mut T) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
-    /// What tells of the first touch: readable from then on.
-    pub fn watch(&self) -> io::Result<Watch> {
-        Ok(Watch(self.faults.try_clone()?))
+    /// What is there now.
+    pub fn bytes(&self) -> Vec<u8> {
+        let start = ptr::with_exposed_provenance(self.start);
+        // SAFETY: The memory is mapped, readable and nobody writes to it meanwhile.
+        unsafe { std::slice::from_raw_parts(start, self.len) }.to_vec()
     }
 
     /// `read(2)` into it.
@@ -142,6 +103,69 @@ impl Hole {
         // SAFETY: The first part is memory that is there, the second is mapped and is ours.
         let written = unsafe { libc::writev(file.as_fd().as_raw_fd(), parts.as_ptr(), 2) };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+/// A piece of memory that is not there.
+pub struct Hole {
+    memory: Mapped,
+    faults: OwnedFd,
+}
+
+impl Deref for Hole {
+    type Target = Mapped;
+
+    fn deref(&self) -> &Mapped {
+        &self.memory
+    }
+}
+
+impl Hole {
+    /// `len` bytes, a multiple of the page size. EPERM without privileges; ENOSYS on a kernel
+    /// without userfaultfd(2).
+    pub fn new(len: usize) -> io::Result<Self> {
+        // Only one that does not block can be polled.
+        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+        // SAFETY: Has no pointers.
+        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: This descriptor has just been made, for us.
+        let faults = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        let memory = Mapped::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+        let hole = Self { memory, faults };
+        hole.ioctl(
+            UFFDIO_API,
+            &mut Api {
+                api: API,
+                features: 0,
+                ioctls: 0,
+            },
+        )?;
+        hole.ioctl(
+            UFFDIO_REGISTER,
+            &mut Register {
+                start: hole.start as u64,
+                len: len as u64,
+                mode: MODE_MISSING,
+                ioctls: 0,
+            },
+        )?;
+        Ok(hole)
+    }
+
+    fn ioctl<T>(&self, command: u64, arg: &mut T) -> io::Result<()> {
+        // SAFETY: Called above only, each command with the structure that belongs to it.
+        match unsafe { libc::ioctl(self.faults.as_raw_fd(), command, arg as *mut T) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// What tells of the first touch: readable from then on.
+    pub fn watch(&self) -> io::Result<Watch> {
+        Ok(Watch(self.faults.try_clone()?))
     }
 }
 

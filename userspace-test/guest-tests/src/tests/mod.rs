@@ -47,6 +47,7 @@ mod splice;
 mod statfs;
 mod statx;
 mod stress;
+mod stuck_copy;
 mod successor;
 mod survive;
 mod suspend;
@@ -126,6 +127,7 @@ pub fn all() -> Vec<Test> {
         queues::tests(),
         interrupt::tests(),
         abort::tests(),
+        stuck_copy::tests(),
         recover::tests(),
         daemon::tests(),
         stress::tests(),

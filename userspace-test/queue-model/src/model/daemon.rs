@@ -20,6 +20,8 @@ pub(crate) struct Manner {
     pub(crate) max_forgets: usize,
     /// When it is killed, it dies in the midst of a copy.
     pub(crate) mortal: bool,
+    /// Its memory is not there at once, and sometimes never.
+    pub(crate) swaps: bool,
 }
 
 impl Manner {
@@ -28,6 +30,7 @@ impl Manner {
         careless: false,
         max_forgets: 1,
         mortal: false,
+        swaps: false,
     };
     pub(crate) const POLLING: Manner = Manner {
         polls: true,
@@ -35,10 +38,12 @@ impl Manner {
     };
     pub(crate) const MORTAL: Manner = Manner {
         mortal: true,
+        swaps: true,
         ..Manner::CORRECT
     };
     pub(crate) const CARELESS: Manner = Manner {
         careless: true,
+        swaps: true,
         max_forgets: 3,
         ..Manner::CORRECT
     };
@@ -48,6 +53,15 @@ impl Manner {
     /// Whether it dies here.
     fn dies(self) -> bool {
         self.mortal && is_dying() && thread_rng().gen()
+    }
+
+    /// Brings the memory for a copy in, or not.
+    fn swap(self) -> Result {
+        shuttle::thread::yield_now();
+        match self.careless && thread_rng().gen_range(0..8) == 0 {
+            true => Err(errno::EAGAIN),
+            false => Ok(()),
+        }
     }
 }
 
@@ -118,6 +132,10 @@ pub(crate) fn take(work: Work<'_, Probe>, manner: Manner) -> Option<u64> {
             let unique = delivery.unique();
             assert_eq!(unique & INTERRUPT_BIT, 0);
             let id = delivery.request().id;
+            if manner.swaps {
+                delivery = delivery.aside(|| manner.swap()).ok()?;
+                assert_eq!(delivery.request().id, id);
+            }
             if manner.dies() {
                 return None;
             }
@@ -173,6 +191,13 @@ pub(crate) fn reply(queue: &Queue<Probe>, device: DeviceId, unique: u64, manner:
         Err(error) => return assert_eq!(error, errno::ENOENT),
     };
     let id = answer.request().id;
+    if manner.swaps {
+        match answer.aside(|| manner.swap()) {
+            Ok(again) => answer = again,
+            Err(_) => return,
+        }
+        assert_eq!(answer.request().id, id);
+    }
     answer.request().reply = Some(reply_to(id));
     if manner.dies() {
         return drop(answer);

@@ -14,11 +14,15 @@ use super::{
 };
 use crate::{
     queue::{Place, Work},
-    sys::{errno, Error, Result, Signal, Task},
+    sys::{errno, park, Error, Result, Signal, Sleep, Task},
 };
 use shuttle::{
     rand::{thread_rng, Rng},
     scheduler::RandomScheduler,
+};
+use std::sync::{
+    atomic::{AtomicBool, Ordering::SeqCst},
+    Arc,
 };
 
 #[test]
@@ -26,11 +30,8 @@ fn an_abort_ends_everything() {
     explore(2000, || {
         let (queue, device) = started();
         queue.set_max_background(1);
-        let manner = if thread_rng().gen() {
-            Manner::CORRECT
-        } else {
-            Manner::POLLING
-        };
+        let manners = [Manner::CORRECT, Manner::POLLING, Manner::MORTAL];
+        let manner = manners[thread_rng().gen_range(0..3)];
         let servers = servers(&queue, device, &[manner; 2]);
         let mut calls = callers(&queue, 1..4);
         for id in 11..14 {
@@ -467,6 +468,66 @@ fn a_reply_cut_short_by_a_kill_does_not_answer() {
         }
         reply(&queue, device, unique, Manner::CORRECT);
         assert_eq!(caller.join(), Ok(()));
+        finish(&queue, Vec::new());
+    });
+}
+
+/// The daemon waits for memory that comes when all is aborted, and not before.
+#[test]
+fn an_abort_breaks_a_copy_that_waits_for_memory() {
+    explore(1000, || {
+        let (queue, device) = started();
+        let answers = thread_rng().gen::<bool>();
+        let aborted = Arc::new(AtomicBool::new(false));
+        let memory = aborted.clone();
+        let calls = callers(&queue, 1..3);
+        let daemon = go(&queue, move |queue| {
+            let wait = || {
+                park(Sleep::Uninterruptible, || memory.load(SeqCst).then_some(()));
+                Ok(())
+            };
+            let Ok(Work::Request(delivery)) = queue.read(device, true, 1) else {
+                panic!("a request comes");
+            };
+            if !answers {
+                return delivery.aside(wait).map(drop);
+            }
+            let unique = delivery.unique();
+            delivery.sent().expect("it is sent");
+            let answer = queue.answer(device, unique).expect("it is processed");
+            answer.aside(wait).map(drop)
+        });
+        let place = if answers {
+            Place::Writing
+        } else {
+            Place::Reading
+        };
+        loop {
+            let entries = queue.snapshot().expect("there is memory");
+            let is_copied = entries.iter().any(|entry| entry.place == place);
+            if is_copied && entries.len() == 2 && daemon.task.is_asleep() {
+                break;
+            }
+            shuttle::thread::yield_now();
+        }
+        let killed = thread_rng().gen_range(0..4) == 0;
+        if killed {
+            calls[0].task.signal(Signal::Fatal);
+        }
+        queue.abort(errno::ENODEV);
+        // Those who wait are gone before the memory comes.
+        for outcome in join_all(calls) {
+            assert!(outcome == Err(errno::ECONNABORTED) || killed);
+        }
+        queue.wait_drained();
+        aborted.store(true, SeqCst);
+        daemon.task.wake_up();
+        let error = if answers {
+            errno::ENOENT
+        } else {
+            errno::ENODEV
+        };
+        assert_eq!(daemon.join(), Err(error));
         finish(&queue, Vec::new());
     });
 }

@@ -94,9 +94,9 @@ impl Books {
             Background => matches!(to, Pending | Handed | Aborting),
             Pending => matches!(to, Handed | Reading | Aborting | None),
             Handed => matches!(to, Reading | Aborting | None),
-            Reading => matches!(to, Processing | Ended | Pending),
+            Reading => matches!(to, Processing | Ended | Pending | Aborting),
             Processing => matches!(to, Pending | Writing | Aborting),
-            Writing => matches!(to, Ended | Processing),
+            Writing => matches!(to, Ended | Processing | Aborting),
             Aborting => to == Ended,
             Ended => to == None,
         };
