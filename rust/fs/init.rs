@@ -31,6 +31,8 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::DIRECT_IO_ALLOW_MMAP
     | init_flags::SPLICE_WRITE
     | init_flags::SPLICE_READ
+    | init_flags::SPLICE_MOVE
+    | init_flags::EXPLICIT_INVAL_DATA
     | init_flags::FLOCK_LOCKS
     | init_flags::HAS_IOCTL_DIR
     | init_flags::AUTO_INVAL_DATA
@@ -83,6 +85,8 @@ pub(crate) struct Features {
     pub(super) dont_mask: bool,
     /// What is cached of a file goes when its size or time of modification has changed.
     pub(super) auto_inval_data: bool,
+    /// What is cached of a file goes only when the daemon says so, though not what is behind the end.
+    pub(super) explicit_inval_data: bool,
     /// The daemon clears the set-user-ID and set-group-ID bits by itself.
     handle_killpriv: bool,
     /// It does so when it is told to.
@@ -116,6 +120,7 @@ impl Features {
         big_writes: false,
         dont_mask: false,
         auto_inval_data: false,
+        explicit_inval_data: false,
         handle_killpriv: false,
         handle_killpriv_v2: false,
         posix_acl: false,
@@ -151,6 +156,8 @@ impl Features {
             big_writes: has(init_flags::BIG_WRITES),
             dont_mask: has(init_flags::DONT_MASK),
             auto_inval_data: has(init_flags::AUTO_INVAL_DATA),
+            explicit_inval_data: has(init_flags::EXPLICIT_INVAL_DATA)
+                && !has(init_flags::AUTO_INVAL_DATA),
             handle_killpriv: has(init_flags::HANDLE_KILLPRIV),
             handle_killpriv_v2: has(init_flags::HANDLE_KILLPRIV_V2),
             posix_acl: has(init_flags::POSIX_ACL),

@@ -417,7 +417,13 @@ pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked:
         if resized {
             inode.truncate_page_cache(attr.size);
         }
-        if resized || mount.features().auto_inval_data && old_mtime != inode.mtime() {
+        let features = mount.features();
+        let is_old = if resized {
+            !features.explicit_inval_data
+        } else {
+            features.auto_inval_data && old_mtime != inode.mtime()
+        };
+        if is_old {
             inode.invalidate_page_cache();
         }
     }

@@ -23,11 +23,19 @@ use kernel::prelude::*;
 ///
 /// [`FileOperations::fallocate`]: crate::vfs::file::FileOperations::fallocate
 pub(super) fn fallocate(inode: &INode, file: &OpenFile, what: &Allocation<'_>) -> Result {
-    let (node, mount) = (inode.data(), Mount::of(inode));
-    if !what.is_understood() || mount.lacks.fallocate.get() {
+    if !what.is_understood() || Mount::of(inode).lacks.fallocate.get() {
         return Err(EOPNOTSUPP);
     }
     let contents = inode.lock_contents();
+    let result = allocate(inode, file, what);
+    drop(contents);
+    writeback::send_new_times(inode);
+    result
+}
+
+/// The same, with the contents locked.
+fn allocate(inode: &INode, file: &OpenFile, what: &Allocation<'_>) -> Result {
+    let (node, mount) = (inode.data(), Mount::of(inode));
     let (start, end) = what.range();
     if what.empties() {
         writeback::finish_from(inode, start)?;
@@ -66,7 +74,6 @@ pub(super) fn fallocate(inode: &INode, file: &OpenFile, what: &Allocation<'_>) -
     }
     node.invalidate(MODIFY_STATS | SIZE_STAT);
     drop(unsettled);
-    drop(contents);
     Ok(())
 }
 
@@ -101,8 +108,7 @@ pub(super) fn copy(
     range: &CopyRange,
 ) -> Result<usize> {
     let (source, target) = (from.inode(), to.inode());
-    let mount = Mount::of(source);
-    if mount.lacks.copy_file_range.get() {
+    if Mount::of(source).lacks.copy_file_range.get() {
         return Err(EOPNOTSUPP);
     }
     let contents = source.lock_contents();
@@ -110,12 +116,26 @@ pub(super) fn copy(
     drop(contents);
 
     let contents = target.lock_contents();
+    let result = copy_locked(&from, &to, range);
+    drop(contents);
+    from.accessed();
+    writeback::send_new_times(target);
+    result
+}
+
+/// Copies, with the contents of the file that is copied to locked.
+fn copy_locked(
+    from: &OpenRef<'_, RegularFile>,
+    to: &OpenRef<'_, RegularFile>,
+    range: &CopyRange,
+) -> Result<usize> {
+    let target = to.inode();
     to.modify().modified()?;
     writeback::finish_from(target, range.to)?;
     let end = range.to.saturating_add(range.len);
     let grows = !inode::is_ahead(target) && end > target.size();
     let unsettled = grows.then(|| target.data().unsettle_size());
-    let copied = send_copy(mount, &from, &to, range)?;
+    let copied = send_copy(from, to, range)?;
     if copied > 0 {
         // What is cached of the pages is old, at their edges too.
         let page = PAGE_SIZE as u64;
@@ -126,15 +146,12 @@ pub(super) fn copy(
     let _ = to.modify().update_time();
     inode::written(target, (copied > 0).then_some(range.to + copied));
     drop(unsettled);
-    drop(contents);
-    from.accessed();
     // CAST: At most as much as was asked for.
     Ok(copied as usize)
 }
 
 /// Has the daemon copy, by the newer operation or the older one; returns how many bytes it copied.
 fn send_copy(
-    mount: &Mount,
     from: &OpenRef<'_, RegularFile>,
     to: &OpenRef<'_, RegularFile>,
     range: &CopyRange,
@@ -142,6 +159,7 @@ fn send_copy(
     /// The most that the reply of the older operation can say, in whole pages.
     const OLD_MAX: u64 = (u32::MAX as usize / PAGE_SIZE * PAGE_SIZE) as u64;
 
+    let mount = Mount::of(from.inode());
     let nodeid = from.inode().data().nodeid();
     let mut arguments = CopyFileRangeIn {
         fh_in: from.data().handle(),

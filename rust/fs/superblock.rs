@@ -9,6 +9,7 @@ use super::{
     notify,
     options::{Context, DEFAULT_BLOCK_SIZE, PARAMETERS},
     permission::allow_current_process,
+    writeback,
     xattr::XAttrs,
     DEntry, INode, Mount, OwnedINode, Settings, SuperBlock,
 };
@@ -149,6 +150,10 @@ impl FileSystem for Fuse {
 
     fn set_key(node: &Node, nodeid: u64) {
         node.set_nodeid(nodeid);
+    }
+
+    fn write_inode(inode: &INode) -> Result {
+        writeback::send_times(inode)
     }
 
     fn evict(inode: &INode, active: bool) {

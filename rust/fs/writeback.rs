@@ -9,7 +9,7 @@
 
 use super::{inode::is_ahead, mount::Mount, open::OpenFile, INode};
 use crate::{
-    abi::{write_flags, WriteIn},
+    abi::{fattr, write_flags, SetattrIn, WriteIn},
     message::{op, Caller, Completion, Payload, Reply, Request},
     sys::{
         fifo::{Fifo, Node as Link},
@@ -241,6 +241,39 @@ impl Drop for Done {
         if state.under_way == 0 {
             writes.ended.notify_all();
         }
+    }
+}
+
+/// Tells the daemon when the file was modified, which the kernel knows better: SETATTR. Errors are the
+/// daemon's.
+pub(super) fn send_times(inode: &INode) -> Result {
+    let (node, mount) = (inode.data(), Mount::of(inode));
+    let file = node.writes.file();
+    let (mtime, ctime) = (inode.mtime(), inode.ctime());
+    let mut arguments = SetattrIn {
+        valid: fattr::MTIME,
+        // CAST: The wire has it unsigned, but means signed.
+        mtime: mtime.seconds as u64,
+        mtimensec: mtime.nanoseconds,
+        ..Default::default()
+    };
+    if mount.connection.terms().minor >= 23 {
+        arguments.valid |= fattr::CTIME;
+        arguments.ctime = ctime.seconds as u64;
+        arguments.ctimensec = ctime.nanoseconds;
+    }
+    if let Some(file) = &file {
+        arguments.valid |= fattr::FH;
+        arguments.fh = file.handle();
+    }
+    let request = Request::<op::Setattr>::new(&mount.connection, node.nodeid(), &arguments)?;
+    mount.connection.call(request).map(|_| ())
+}
+
+/// The same, where somebody has just changed the file and its times: an error is kept for fsync(2).
+pub(super) fn send_new_times(inode: &INode) {
+    if let Err(error) = inode.write_metadata() {
+        inode.set_write_error(error);
     }
 }
 

@@ -105,6 +105,11 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Makes `key` the inode's own. Must not sleep.
     fn set_key(data: &Self::INodeData, key: Self::Key);
 
+    /// Writes attributes of the inode back that have been changed here, and waits for that.
+    fn write_inode(_inode: &INode<Self>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// The last reference is gone; the inode has no pages any more. `active` unless the whole
     /// superblock goes.
     fn evict(_inode: &INode<Self>, _active: bool) {}

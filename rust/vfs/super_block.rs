@@ -469,6 +469,11 @@ impl<T: FileSystem> Callbacks<T> {
     const OPERATIONS: bindings::super_operations = bindings::super_operations {
         alloc_inode: Some(Self::alloc_inode),
         free_inode: Some(Self::free_inode),
+        write_inode: if T::HAS_WRITE_INODE {
+            Some(Self::write_inode)
+        } else {
+            None
+        },
         evict_inode: Some(Self::evict_inode),
         drop_inode: Some(bindings::inode_just_drop),
         statfs: if T::HAS_STATFS {
@@ -509,6 +514,17 @@ impl<T: FileSystem> Callbacks<T> {
         // SAFETY: The C side gives an inode of this type, of which nobody knows any more; its
         // superblock is kept until all of them are freed.
         unsafe { inode_cache::free::<T>(inode) };
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `write_inode` of `struct super_operations`, for this type.
+    unsafe extern "C" fn write_inode(
+        inode: *mut bindings::inode,
+        _control: *mut bindings::writeback_control,
+    ) -> c_int {
+        // SAFETY: The C side gives an inode of this type.
+        from_result(|| T::write_inode(unsafe { INode::from_raw(inode) }).map(|()| 0))
     }
 
     /// # Safety
