@@ -242,6 +242,83 @@ pub fn fcntl(file: &File, command: i32, arg: i32) -> io::Result<usize> {
     check(unsafe { libc::fcntl(file.as_raw_fd(), command, arg) }.into())
 }
 
+/// `copy_file_range(2)`: `len` bytes from a position in one file to a position in another.
+pub fn copy_file_range(
+    (from, mut start): (&File, i64),
+    (to, mut target): (&File, i64),
+    len: usize,
+) -> io::Result<usize> {
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: The positions are there.
+    let copied = unsafe { libc::copy_file_range(from, &mut start, to, &mut target, len, 0) };
+    check(copied as libc::c_long)
+}
+
+/// A file in memory (`mmap(2)`), all of it from its start.
+pub struct Map {
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: Memory belongs to no thread.
+unsafe impl Send for Map {}
+// SAFETY: It is only copied from and to, byte by byte; what others see meanwhile is the kernel's
+// business, which is what the tests are about.
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// Maps the first `len` bytes of `file`; `kind` is `MAP_SHARED` or `MAP_PRIVATE`.
+    pub fn new(file: &File, len: usize, writable: bool, kind: i32) -> io::Result<Self> {
+        let write = if writable { libc::PROT_WRITE } else { 0 };
+        let protection = libc::PROT_READ | write;
+        let anywhere = std::ptr::null_mut();
+        // SAFETY: New memory, anywhere.
+        let start = unsafe { libc::mmap(anywhere, len, protection, kind, file.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self {
+            start: start.cast(),
+            len,
+        })
+    }
+
+    /// The `len` bytes at `offset`.
+    pub fn get(&self, offset: usize, len: usize) -> Vec<u8> {
+        assert!(offset + len <= self.len);
+        // SAFETY: It is mapped.
+        (offset..offset + len)
+            .map(|at| unsafe { self.start.add(at).read_volatile() })
+            .collect()
+    }
+
+    /// Sets the bytes at `offset`.
+    pub fn set(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= self.len);
+        for (at, byte) in (offset..).zip(bytes) {
+            // SAFETY: It is mapped, and writable where tests do this.
+            unsafe { self.start.add(at).write_volatile(*byte) };
+        }
+    }
+
+    /// `msync(2)`.
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: It is mapped.
+        let result = unsafe { libc::msync(self.start.cast(), self.len, libc::MS_SYNC) };
+        check(result.into()).map(drop)
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // munmap(2) keeps all of the process from getting memory while it waits for the daemon, which
+        // must not be a part of it then. So it finds nothing left to wait for.
+        let _ = self.sync();
+        // SAFETY: Nobody uses it any more.
+        unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
 /// `flock(2)`.
 pub fn flock(file: &File, operation: i32) -> io::Result<()> {
     // SAFETY: Has no pointers.

@@ -24,6 +24,7 @@ mod ioctl;
 mod limits;
 mod lookup;
 mod make;
+mod mmap;
 mod module;
 mod mount;
 mod notify_data;
@@ -35,6 +36,7 @@ mod poll;
 mod posix_locks;
 mod programs;
 mod queues;
+mod range;
 mod read;
 mod readdirplus;
 mod readiness;
@@ -56,6 +58,7 @@ mod sync_init;
 mod syncfs;
 mod unlink;
 mod write;
+mod writeback;
 mod xattr;
 
 /// The tests of one file. Those that take long have their limit, in seconds, after `=>`.
@@ -118,6 +121,9 @@ pub fn all() -> Vec<Test> {
         unlink::tests(),
         rename::tests(),
         write::tests(),
+        writeback::tests(),
+        mmap::tests(),
+        range::tests(),
         statfs::tests(),
         forget::tests(),
         notify_inode::tests(),
