@@ -12,7 +12,7 @@ use super::{
     readdir::DirectoryFile,
     readdir_cache::Listing,
     symlink::Symlink,
-    writeback::{Held, Writes},
+    writeback::{self, Held, Writes},
     INode, OwnedINode, SuperBlock,
 };
 use crate::{
@@ -264,6 +264,16 @@ pub(super) fn root(sb: &SuperBlock, mode: u32) -> Result<OwnedINode> {
 /// The inode's names or extended attributes have changed, and with them the time of its last change.
 pub(super) fn names_changed(inode: &INode) {
     inode.data().invalidate(CTIME_STAT);
+    touch(inode);
+}
+
+/// The inode has changed just now: where the kernel is ahead with its times, the daemon is told. May
+/// sleep.
+pub(super) fn touch(inode: &INode) {
+    if is_ahead(inode) {
+        inode.touch();
+        writeback::send_new_times(inode);
+    }
 }
 
 /// A name of the inode is gone.

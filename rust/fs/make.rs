@@ -86,7 +86,7 @@ pub(super) fn link<'a>(inode: &INode, dir: &INode, dentry: New<'a>) -> Made<'a> 
     let made = make(dir, dentry, inode.mode(), |name| {
         request::<op::Link>(dir, &arguments)?.name(name)
     });
-    made.map_err(|err| {
+    made.inspect(|_| inode::touch(inode)).map_err(|err| {
         if err == ENOSYS {
             lacks.link.set();
             return EPERM;

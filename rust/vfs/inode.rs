@@ -266,6 +266,18 @@ impl<T: FileSystem> INode<T> {
         unsafe { bindings::truncate_pagecache(self.as_ptr(), size) };
     }
 
+    /// Sets the time of the last change to the present one; the inode is dirty then.
+    pub(crate) fn touch(&self) {
+        // SAFETY: The inode is valid.
+        unsafe {
+            bindings::inode_set_ctime_current(self.as_ptr());
+            bindings::__mark_inode_dirty(
+                self.as_ptr(),
+                bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int,
+            );
+        }
+    }
+
     /// Writes the inode back, if it is dirty, and waits until that is done. Errors as
     /// [`write_now`](Self::write_now).
     pub(crate) fn write_metadata(&self) -> Result {

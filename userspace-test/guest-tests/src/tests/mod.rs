@@ -6,6 +6,7 @@ use crate::runner::{Test, LIMIT};
 use std::time::Duration;
 
 mod abort;
+mod acl;
 mod attr;
 mod clone;
 mod control;
@@ -56,6 +57,7 @@ mod suspend;
 mod symlink;
 mod sync_init;
 mod syncfs;
+mod times;
 mod unlink;
 mod write;
 mod writeback;
@@ -103,6 +105,8 @@ pub fn all() -> Vec<Test> {
         lookup::tests(),
         attr::tests(),
         setattr::tests(),
+        acl::tests(),
+        times::tests(),
         statx::tests(),
         syncfs::tests(),
         xattr::tests(),
