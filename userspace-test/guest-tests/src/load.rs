@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Those who use a file system all the while and know what has to come of it, whatever becomes of
-//! its daemon: writers of blocks that tell where they belong and how new they are, a reader.
+//! its daemon: writers of blocks that tell where they belong and how new they are, a maker and
+//! mover of names, a reader.
 //!
 //! The file system is one of `memd`, so what has reached the daemon can be seen in its store.
 
@@ -15,6 +16,7 @@ use nix::{
     sys::wait::{waitpid, WaitPidFlag, WaitStatus},
 };
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io,
     os::{
@@ -54,6 +56,7 @@ const BLOCKS: [(u64, &str, i32); 3] = [
     (7, "blocks1", 0),
     (9, "blocks2", libc::O_DIRECT),
 ];
+const DIRS: [(u64, &str); 2] = [(11, "names0"), (13, "names1")];
 
 /// Puts what there has to be into an empty store.
 pub fn prepare(store: &Store) {
@@ -61,7 +64,9 @@ pub fn prepare(store: &Store) {
         store.add(READ_ONLY, "file", &stream(READ_ONLY, READ_ONLY_SIZE))?;
         BLOCKS
             .iter()
-            .try_for_each(|(nodeid, name, _)| store.add(*nodeid, name, b""))
+            .try_for_each(|(nodeid, name, _)| store.add(*nodeid, name, b""))?;
+        DIRS.iter()
+            .try_for_each(|(nodeid, name)| store.add_dir(*nodeid, name))
     };
     let result: io::Result<()> = all();
     result.expect("the store");
@@ -137,6 +142,9 @@ fn work(dir: &Path, store: &Store, stop: &Path, progress: &Path) -> Result<(), W
     let mut users: Vec<Box<dyn User>> = vec![Box::new(Reader::new(dir)?)];
     for (nodeid, name, flags) in BLOCKS {
         users.push(Box::new(Blocks::new(dir, store, nodeid, name, flags)?));
+    }
+    for (nodeid, name) in DIRS {
+        users.push(Box::new(Names::new(dir.join(name), nodeid)));
     }
     let (made, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let one = |user: &mut dyn User| {
@@ -245,7 +253,9 @@ impl User for Reader {
                     .map(|entry| entry.name.into_string().unwrap_or_default())
                     .collect();
                 names.sort();
-                let expected = [".", "..", "blocks0", "blocks1", "blocks2", "file"];
+                let expected = [
+                    ".", "..", "blocks0", "blocks1", "blocks2", "file", "names0", "names1",
+                ];
                 match names == expected {
                     true => Ok(()),
                     false => Err(format!("the root: {names:?}")),
@@ -363,6 +373,10 @@ impl User for Blocks {
                 let bytes = self.renew(len as usize, len as usize + 1);
                 io::Write::write_all(&mut self.appending, &bytes).map_err(at("append"))
             }
+            9 => {
+                self.blocks.truncate(self.random.below(len + 1) as usize);
+                self.file.set_len(self.size()).map_err(at("truncate"))
+            }
             10 => self.file.sync_all().map_err(at("fsync")),
             11 | 12 => {
                 // What is dirty is not dropped.
@@ -395,5 +409,154 @@ impl User for Blocks {
         same(&format!("{}, at the end", self.name), &found, &expected)?;
         let kept = fs::read(&self.kept).map_err(at("the store"))?;
         same(&format!("{}, as it is kept", self.name), &kept, &expected)
+    }
+}
+
+/// What there should be of a name.
+#[derive(Clone, PartialEq, Debug)]
+enum Named {
+    File(Vec<u8>),
+    Link(String),
+    Dir,
+}
+
+/// Makes files, directories and links, renames and removes them.
+struct Names {
+    dir: PathBuf,
+    names: BTreeMap<String, Named>,
+    made: u64,
+    random: Random,
+}
+
+const MOST_NAMES: u64 = 12;
+
+impl Names {
+    fn new(dir: PathBuf, seed: u64) -> Self {
+        Self {
+            dir,
+            names: BTreeMap::new(),
+            made: 0,
+            random: Random(seed),
+        }
+    }
+
+    fn any(&mut self) -> String {
+        format!("name{}", self.random.below(MOST_NAMES))
+    }
+
+    fn make(&mut self, name: String) -> Result<(), Wrong> {
+        let path = self.dir.join(&name);
+        self.made += 1;
+        let named = match self.random.below(4) {
+            0 => {
+                fs::create_dir(path).map_err(at("mkdir"))?;
+                Named::Dir
+            }
+            1 => {
+                let target = format!("to{}", self.made);
+                std::os::unix::fs::symlink(&target, path).map_err(at("symlink"))?;
+                Named::Link(target)
+            }
+            _ => {
+                let len = self.random.below(6000) as usize;
+                let bytes = stream(self.made, len);
+                let mut options = OpenOptions::new();
+                let file = options
+                    .write(true)
+                    .create_new(true)
+                    .open(path)
+                    .map_err(at("create"))?;
+                file.write_all_at(&bytes, 0).map_err(at("write"))?;
+                Named::File(bytes)
+            }
+        };
+        self.names.insert(name, named);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str, named: &Named) -> Result<(), Wrong> {
+        let path = self.dir.join(name);
+        match named {
+            Named::Dir => fs::remove_dir(path).map_err(at("rmdir"))?,
+            _ => fs::remove_file(path).map_err(at("unlink"))?,
+        }
+        self.names.remove(name);
+        Ok(())
+    }
+
+    /// Renames, to what does not exist or is of the same kind.
+    fn rename(&mut self, old: &str, named: Named) -> Result<(), Wrong> {
+        let new = self.any();
+        let dir = |named: &Named| *named == Named::Dir;
+        if self
+            .names
+            .get(&new)
+            .is_some_and(|there| dir(there) != dir(&named))
+        {
+            return Ok(());
+        }
+        fs::rename(self.dir.join(old), self.dir.join(&new)).map_err(at("rename"))?;
+        self.names.remove(old);
+        self.names.insert(new, named);
+        Ok(())
+    }
+
+    fn check(&self, name: &str, named: &Named) -> Result<(), Wrong> {
+        let path = self.dir.join(name);
+        match named {
+            Named::File(bytes) => {
+                let found = sys::contents(&path).map_err(at("read"))?;
+                same(name, &found, bytes)
+            }
+            Named::Link(target) => {
+                let found = sys::readlink(&path).map_err(at("readlink"))?;
+                same(name, found.as_encoded_bytes(), target.as_bytes())
+            }
+            Named::Dir => match sys::stat(&path).map_err(at("stat"))?.st_mode & libc::S_IFMT {
+                libc::S_IFDIR => Ok(()),
+                mode => Err(format!("{name}: {mode:o}")),
+            },
+        }
+    }
+
+    fn list(&self) -> Result<(), Wrong> {
+        let mut found: Vec<_> = sys::list(&self.dir)
+            .map_err(at("list"))?
+            .into_iter()
+            .map(|entry| entry.name.into_string().unwrap_or_default())
+            .filter(|name| name != "." && name != "..")
+            .collect();
+        found.sort();
+        match found.iter().eq(self.names.keys()) {
+            true => Ok(()),
+            false => Err(format!("{found:?}, expected {:?}", self.names.keys())),
+        }
+    }
+}
+
+impl User for Names {
+    fn step(&mut self) -> Result<(), Wrong> {
+        let name = self.any();
+        let Some(named) = self.names.get(&name).cloned() else {
+            return match self.random.below(3) {
+                0 => match sys::stat(&self.dir.join(&name)) {
+                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+                    other => Err(format!("{name}, which is not there: {other:?}")),
+                },
+                _ => self.make(name),
+            };
+        };
+        match self.random.below(6) {
+            0 => self.remove(&name, &named),
+            1 => self.rename(&name, named),
+            2 => self.list(),
+            _ => self.check(&name, &named),
+        }
+    }
+
+    fn look(&mut self) -> Result<(), Wrong> {
+        self.list()?;
+        let mut names = self.names.iter();
+        names.try_for_each(|(name, named)| self.check(name, named))
     }
 }

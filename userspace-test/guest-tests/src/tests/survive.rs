@@ -14,7 +14,10 @@ use crate::{
 };
 use memd::{Config, Daemon, Store};
 use nix::sys::{signal::Signal, wait::WaitStatus};
-use rawfuse::{abi::NotifyCode, Channel, Mount, MountOptions};
+use rawfuse::{
+    abi::{init_flags, NotifyCode},
+    Channel, Mount, MountOptions,
+};
 use std::{
     io::{self, Read, Write},
     os::{
@@ -29,6 +32,7 @@ use std::{
 tests![
     kills_with_recover => 300,
     kills_with_a_supervisor => 300,
+    kills_with_writeback => 300,
     upgrades => 300,
 ];
 
@@ -52,18 +56,20 @@ struct Stage {
 
 impl Stage {
     #[track_caller]
-    fn new(env: &Env, options: &MountOptions) -> Self {
+    fn new(env: &Env, options: &MountOptions, features: u64) -> Self {
         let kept = Path::new(system::SCRATCH).join(format!("store-{}", std::process::id()));
         std::fs::create_dir_all(&kept).expect("a directory");
         let store = Store::create(&kept).expect("an empty directory");
         load::prepare(&store);
         let (channel, mount, dir) = fs::mount(env, options);
+        let mut config = Config::default();
+        config.init_flags |= features;
         Self {
             channel,
             mount,
             dir,
             kept,
-            daemon: Daemon::new(store.clone(), Config::default()),
+            daemon: Daemon::new(store.clone(), config),
             store,
         }
     }
@@ -113,7 +119,7 @@ fn kills_with_recover(env: &Env) {
     if !env.is_rust() {
         skip("Linux does not have the option");
     }
-    let stage = Stage::new(env, &MountOptions::new(env.kind).option("recover"));
+    let stage = Stage::new(env, &MountOptions::new(env.kind).option("recover"), 0);
     let Stage {
         channel,
         mount,
@@ -147,7 +153,18 @@ fn kills_with_recover(env: &Env) {
 }
 
 fn kills_with_a_supervisor(env: &Env) {
-    let stage = Stage::new(env, &MountOptions::new(env.kind));
+    supervised(env, 0);
+}
+
+/// What is written back has no caller that waits for it.
+fn kills_with_writeback(env: &Env) {
+    supervised(env, init_flags::WRITEBACK_CACHE);
+}
+
+/// The device is kept by one who does not serve.
+#[track_caller]
+fn supervised(env: &Env, features: u64) {
+    let stage = Stage::new(env, &MountOptions::new(env.kind), features);
     let Stage {
         channel,
         mount,
@@ -170,7 +187,7 @@ fn kills_with_a_supervisor(env: &Env) {
 }
 
 fn upgrades(env: &Env) {
-    let stage = Stage::new(env, &MountOptions::new(env.kind));
+    let stage = Stage::new(env, &MountOptions::new(env.kind), 0);
     let Stage {
         channel,
         mount,
