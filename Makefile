@@ -7,10 +7,10 @@
 SCRIPTS := qemu-scripts
 FLAVOUR ?= release
 MODULE ?= rust_fuse
-# What is asked of `make test` (all): lint host kunit guest debug hosts demo self
+# What is asked of `make test` (all): lint host kunit guest cfuse parity hosts demo debug self
 SECTIONS ?=
 
-.PHONY: help run test module kernel userspace shell lint fmt doc rust-analyzer clean
+.PHONY: help run test test-long parity module kernel userspace shell lint fmt doc rust-analyzer clean
 # The scripts share what they build, one after the other.
 .NOTPARALLEL:
 
@@ -26,6 +26,12 @@ run: ## build everything, boot a guest, and show the demo file systems on rust_f
 
 test: ## all that CI runs (SECTIONS="lint host ..." for a part of it)
 	@$(SCRIPTS)/test $(SECTIONS)
+
+test-long: ## a million requests, a thousand kills, more interleavings: takes hours
+	@$(SCRIPTS)/test long
+
+parity: ## docs/PARITY.md, from docs/parity.tsv and the tests that it names
+	@$(SCRIPTS)/parity
 
 module: ## build/module-release/rust_fuse.ko
 	@$(SCRIPTS)/module $(FLAVOUR)

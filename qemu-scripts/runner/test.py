@@ -15,12 +15,15 @@ import time
 from pathlib import Path
 
 import ktap
+import parity
 import results
 
 TOP, BUILD = Path(os.environ["TOP"]), Path(os.environ["BUILD"])
 SCRIPTS = TOP / "qemu-scripts"
 CHECK = [sys.executable, "-B", SCRIPTS / "runner/check.py"]
 GUEST_TESTS = "guest-tests"
+RUST_TEST = re.compile(r"^test (?P<name>.+?) \.\.\. (?P<state>ok|FAILED|ignored)\b.*$")
+LONG_ITERATIONS = 100_000
 
 
 def guest(*options, command):
@@ -49,7 +52,7 @@ def host(section):
         section,
         ["cargo", "test", "--workspace", "--no-fail-fast", "--target-dir", BUILD / "userspace/host"],
         cwd=TOP / "userspace-test",
-        read=re.compile(r"^test (?P<name>.+?) \.\.\. (?P<state>ok|FAILED|ignored)\b.*$").match,
+        read=RUST_TEST.match,
     )
 
 
@@ -78,6 +81,26 @@ def guest_tests(section, module, kernel="release"):
         ),
         expected=[line.split()[0] for line in listed.stdout.splitlines() if line.strip()],
     )
+    parity.save(module, kernel, section.states)
+
+
+def parity_page(section):
+    """That what was shown to be as in Linux still is."""
+    parity.check(lambda name, good, message: check(section, name, good, message))
+
+
+def long(section):
+    """What takes hours, and is not part of `make test`: a million requests and a thousand kills, on
+    the kernel that watches, and the queue model's interleavings a hundred times over."""
+    os.environ["QUEUE_MODEL_ITERATIONS"] = str(LONG_ITERATIONS)
+    results.run(
+        section,
+        ["cargo", "test", "--release", "--package", "queue-model", "--target-dir", BUILD / "userspace/host"],
+        cwd=TOP / "userspace-test",
+        read=RUST_TEST.match,
+    )
+    command = [GUEST_TESTS, "--module", "rust_fuse", "--long", "stress::", "survive::"]
+    results.run(section, guest("--kernel", "debug", "--timeout", "36000", command=command))
 
 
 def debug(section):
@@ -228,25 +251,32 @@ SECTIONS = {
     "kunit": kunit,
     "guest": lambda section: guest_tests(section, "rust_fuse"),
     "cfuse": lambda section: guest_tests(section, "fuse"),
+    "parity": parity_page,
     "hosts": hosts,
     "demo": demo,
     "debug": debug,
     "self": selfcheck,
 }
+# Only when it is asked for.
+EXTRA = {"long": long}
 TITLES = {
     "lint": "lint",
     "host": "host tests",
     "kunit": "KUnit in a guest",
     "guest": "guest tests on rust_fuse",
     "cfuse": "guest tests on C fuse",
+    "parity": "docs/PARITY.md",
     "hosts": "other people's programs",
     "demo": "make run",
     "debug": "rust_fuse on the debug kernel",
     "self": "the tests themselves",
+    "long": "long runs",
 }
 # What must be built for which section; lint and host build for themselves.
 MODULE = (("kernel", "release"), ("module", "release"), ("userspace",))
 NEEDS = dict.fromkeys(("kunit", "guest", "cfuse", "hosts", "demo"), MODULE) | {
+    "parity": (("userspace",),),
+    "long": (("kernel", "debug"), ("module", "debug"), ("userspace",)),
     "self": (("kernel", "release"), ("module", "release", "broken")),
     "debug": (("kernel", "debug"), ("module", "debug"), ("module", "debug", "broken"), ("userspace",)),
 }
@@ -302,7 +332,7 @@ class Alongside:
 def run_section(name):
     section = results.Section(TITLES[name])
     start = time.monotonic()
-    SECTIONS[name](section)
+    (SECTIONS | EXTRA)[name](section)
     section.seconds = time.monotonic() - start
     return section
 
@@ -344,8 +374,8 @@ def main():
         Path(arguments[1]).write_text(json.dumps(run_section(arguments[2]).states))
         return
     for name in arguments:
-        if name not in SECTIONS:
-            sys.exit(f"error: there is no section {name}; there are {' '.join(SECTIONS)}")
+        if name not in SECTIONS | EXTRA:
+            sys.exit(f"error: there is no section {name}; there are {' '.join(SECTIONS | EXTRA)}")
     sys.exit(not results.table(run_all(arguments or list(SECTIONS))))
 
 
