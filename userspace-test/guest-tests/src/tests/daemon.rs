@@ -3,21 +3,22 @@
 //! A daemon that dies: at each point of a request's life, for each kind of request.
 
 use crate::{
+    asking::{answer, Asking, ALL},
     caller::{call, process, Process, PATIENCE},
     env::{slowness, Env},
     fault::Hole,
     fs::{self, Req},
-    model::{Answer, Model},
+    model::Answer,
     sys, system,
     tests::tests,
 };
 use nix::sys::{signal::Signal, wait::WaitStatus};
 use rawfuse::{
-    abi::{open_flags, NotifyCode, Opcode, OutHeader},
+    abi::{NotifyCode, Opcode, OutHeader},
     answer_init, Channel, Errno, InitConfig, Mount, MountOptions,
 };
 use std::{
-    io::{self, Read, Write},
+    io::{Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     thread,
@@ -26,91 +27,19 @@ use std::{
 use zerocopy::IntoBytes;
 
 tests![
-    dies_before_it_reads => 60,
-    dies_while_it_reads => 60,
-    dies_after_it_has_read => 60,
-    dies_while_it_answers => 60,
-    dies_after_it_has_answered => 60,
-    successor_after_it_did_not_read => 60,
-    successor_after_it_had_read => 60,
-    successor_after_it_had_answered => 60,
-    successor_by_the_control_file => 60,
-    successor_after_it_died_while_it_read => 60,
-    successor_after_it_died_while_it_answered => 60,
-    successor_that_waits_gets_what_it_died_reading => 60,
+    dies_before_it_reads => 200,
+    dies_while_it_reads => 200,
+    dies_after_it_has_read => 200,
+    dies_while_it_answers => 200,
+    dies_after_it_has_answered => 200,
+    successor_after_it_did_not_read => 200,
+    successor_after_it_had_read => 200,
+    successor_after_it_had_answered => 200,
+    successor_by_the_control_file => 200,
+    successor_after_it_died_while_it_read => 200,
+    successor_after_it_died_while_it_answered => 200,
+    successor_that_waits_gets_what_it_died_reading => 200,
     what_breaks_off_for_another_reason_ends,
-];
-
-/// A system call that makes one kind of request, after others.
-struct Asking {
-    opcode: Opcode,
-    /// How many requests come before that one.
-    before: usize,
-    /// The call, with the mount point.
-    call: fn(&Path) -> io::Result<()>,
-}
-
-const ALL: [Asking; 10] = [
-    Asking {
-        opcode: Opcode::Lookup,
-        before: 0,
-        call: |dir| sys::stat(&dir.join("file")).map(drop),
-    },
-    Asking {
-        opcode: Opcode::Getattr,
-        before: 0,
-        call: |dir| sys::stat(dir).map(drop),
-    },
-    Asking {
-        opcode: Opcode::Access,
-        before: 0,
-        call: |dir| sys::access(dir, libc::R_OK),
-    },
-    Asking {
-        opcode: Opcode::Readlink,
-        before: 1,
-        call: |dir| sys::readlink(&dir.join("link")).map(drop),
-    },
-    Asking {
-        opcode: Opcode::Open,
-        before: 1,
-        call: |dir| sys::open(&dir.join("file")).map(std::mem::forget),
-    },
-    Asking {
-        opcode: Opcode::Read,
-        before: 2,
-        call: |dir| {
-            let mut file = sys::open(&dir.join("file"))?;
-            let result = file.read(&mut [0; 8]).map(drop);
-            std::mem::forget(file);
-            result
-        },
-    },
-    Asking {
-        opcode: Opcode::Flush,
-        before: 2,
-        call: |dir| Ok(nix::unistd::close(sys::open(&dir.join("file"))?)?),
-    },
-    Asking {
-        opcode: Opcode::Opendir,
-        before: 0,
-        call: |dir| sys::open_with(dir, libc::O_DIRECTORY).map(std::mem::forget),
-    },
-    Asking {
-        opcode: Opcode::Readdir,
-        before: 1,
-        call: |dir| {
-            let dir = sys::open_with(dir, libc::O_DIRECTORY)?;
-            let result = sys::getdents(&dir, 4096).map(drop);
-            std::mem::forget(dir);
-            result
-        },
-    },
-    Asking {
-        opcode: Opcode::Statfs,
-        before: 0,
-        call: |dir| Ok(nix::sys::statfs::statfs(dir).map(drop)?),
-    },
 ];
 
 /// How far a daemon gets with a request.
@@ -155,8 +84,8 @@ impl Stage {
     /// Starts a daemon that gets as far as `point` with a request of that kind, and who makes it;
     /// and kills the daemon when it is there. Unless `shared`, it alone has the device.
     #[track_caller]
-    fn play(&mut self, asking: &Asking, point: Point, shared: bool) -> Process {
-        self.play_while(asking, point, shared, || ()).0
+    fn play(&mut self, asking: &Asking, before: usize, point: Point, shared: bool) -> Process {
+        self.play_while(asking, before, point, shared, || ()).0
     }
 
     /// The same, and does something between that point and the kill.
@@ -164,6 +93,7 @@ impl Stage {
     fn play_while<T>(
         &mut self,
         asking: &Asking,
+        before: usize,
         point: Point,
         shared: bool,
         meanwhile: impl FnOnce() -> T,
@@ -171,7 +101,7 @@ impl Stage {
         let (mut ready, mut tell) = UnixStream::pair().expect("a pair of sockets");
         let channel = self.channel.take().expect("the device");
         let daemon = process(|| {
-            get_as_far_as(&channel, asking, point, &mut tell);
+            get_as_far_as(&channel, asking, before, point, &mut tell);
             thread::sleep(Duration::from_secs(60));
             0
         });
@@ -205,21 +135,37 @@ fn here(tell: &mut UnixStream) {
     tell.write_all(&[1]).expect("the test listens");
 }
 
-/// What daemons answer. Who exits with an open file does not wait for them, but where this is what
-/// the test is about.
-fn model(asking: &Asking) -> Model {
-    let mut model = Model::cached();
-    if asking.opcode != Opcode::Flush {
-        model.open_flags = open_flags::NOFLUSH;
+/// How many requests come before that of the kind.
+#[track_caller]
+fn before(env: &Env, asking: &Asking) -> usize {
+    let stage = Stage::new(env);
+    let channel = stage.channel.as_ref().expect("the device");
+    let caller = process(|| system::errno((asking.call)(&stage.dir)));
+    let mut model = asking.model();
+    for number in 0.. {
+        let req = fs::next(channel);
+        let answer = answer(&mut model, &req);
+        reply(channel, &req, answer);
+        if req.opcode() == asking.opcode {
+            assert_eq!(caller.code(), 0, "{}", asking.opcode.name());
+            return number;
+        }
     }
-    model
+    unreachable!()
 }
 
-fn get_as_far_as(channel: &Channel, asking: &Asking, point: Point, tell: &mut UnixStream) {
-    let mut model = model(asking);
-    for _ in 0..asking.before {
+fn get_as_far_as(
+    channel: &Channel,
+    asking: &Asking,
+    before: usize,
+    point: Point,
+    tell: &mut UnixStream,
+) {
+    let mut model = asking.model();
+    for _ in 0..before {
         let req = fs::next(channel);
-        reply(channel, &req, model.answer(&req));
+        let answer = answer(&mut model, &req);
+        reply(channel, &req, answer);
     }
     match point {
         Point::Unread => {
@@ -239,7 +185,7 @@ fn get_as_far_as(channel: &Channel, asking: &Asking, point: Point, tell: &mut Un
         Point::ReplyCopy => {
             let req = fs::next(channel);
             assert_eq!(req.opcode(), asking.opcode);
-            let Answer::Bytes(bytes) = model.answer(&req) else {
+            let Answer::Bytes(bytes) = answer(&mut model, &req) else {
                 panic!("the model refuses {:?}", req.request());
             };
             let header = OutHeader {
@@ -256,7 +202,8 @@ fn get_as_far_as(channel: &Channel, asking: &Asking, point: Point, tell: &mut Un
         }
         Point::Replied => {
             let req = fs::next(channel);
-            reply(channel, &req, model.answer(&req));
+            let answer = answer(&mut model, &req);
+            reply(channel, &req, answer);
             here(tell);
         }
     }
@@ -285,16 +232,17 @@ fn reply(channel: &Channel, req: &Req, answer: Answer) {
 
 /// Without a successor: whoever waits gets an error soon, and then it can be unmounted.
 #[track_caller]
-fn dies(env: &Env, point: Point, expected: impl Fn(Opcode) -> Errno) {
-    for asking in &ALL {
+fn dies(env: &Env, point: Point, expected: impl Fn(&Asking) -> Errno) {
+    for asking in ALL {
+        let before = before(env, asking);
         let mut stage = Stage::new(env);
         let name = asking.opcode.name();
-        let caller = stage.play(asking, point, false);
+        let caller = stage.play(asking, before, point, false);
         let killed = Instant::now();
         if point != Point::Replied {
             match caller.ended_within(SOON * slowness()) {
                 Some(WaitStatus::Exited(_, code)) => {
-                    assert_eq!(Errno::from_raw(code), expected(asking.opcode), "{name}");
+                    assert_eq!(Errno::from_raw(code), expected(asking), "{name}");
                 }
                 other => panic!("{name}: {other:?}, {:?} later", killed.elapsed()),
             }
@@ -314,8 +262,8 @@ fn dies(env: &Env, point: Point, expected: impl Fn(Opcode) -> Errno) {
 }
 
 /// The error of a request that was aborted. The page cache has one error for all.
-fn aborted(opcode: Opcode) -> Errno {
-    match opcode {
+fn aborted(asking: &Asking) -> Errno {
+    match asking.opcode {
         Opcode::Read => Errno::EIO,
         _ => Errno::ECONNABORTED,
     }
@@ -327,16 +275,16 @@ fn dies_before_it_reads(env: &Env) {
 
 /// C FUSE ends with EIO what was in the copy. Here it is put back, for another to read, and ends with
 /// all the rest when there is none.
-fn in_a_copy(env: &Env, opcode: Opcode) -> Errno {
+fn in_a_copy(env: &Env, asking: &Asking) -> Errno {
     if env.is_rust() {
-        aborted(opcode)
+        aborted(asking)
     } else {
         Errno::EIO
     }
 }
 
 fn dies_while_it_reads(env: &Env) {
-    dies(env, Point::ReadCopy, |opcode| in_a_copy(env, opcode));
+    dies(env, Point::ReadCopy, |asking| in_a_copy(env, asking));
 }
 
 fn dies_after_it_has_read(env: &Env) {
@@ -344,10 +292,12 @@ fn dies_after_it_has_read(env: &Env) {
 }
 
 fn dies_while_it_answers(env: &Env) {
-    dies(env, Point::ReplyCopy, |opcode| match opcode {
-        // The kernel has not seen which request is answered.
-        Opcode::Access | Opcode::Flush => Errno::ECONNABORTED,
-        _ => in_a_copy(env, opcode),
+    dies(env, Point::ReplyCopy, |asking| {
+        match asking.has_empty_reply() {
+            // The kernel has not seen which request is answered.
+            true => aborted(asking),
+            false => in_a_copy(env, asking),
+        }
     });
 }
 
@@ -358,10 +308,11 @@ fn dies_after_it_has_answered(env: &Env) {
 /// With a successor that has the device and calls `resend`: whoever waits gets its answer.
 #[track_caller]
 fn succeeded(env: &Env, point: Point, resend: impl Fn(&Channel, &Path)) {
-    for asking in &ALL {
+    for asking in ALL {
+        let before = before(env, asking);
         let mut stage = Stage::new(env);
         let name = asking.opcode.name();
-        let caller = stage.play(asking, point, true);
+        let caller = stage.play(asking, before, point, true);
         let channel = stage.channel.as_ref().expect("the device");
         resend(channel, &stage.dir);
         if point != Point::Replied {
@@ -370,24 +321,23 @@ fn succeeded(env: &Env, point: Point, resend: impl Fn(&Channel, &Path)) {
             let marked = again.unique() & rawfuse::abi::UNIQUE_RESEND != 0;
             let had_it = matches!(point, Point::Read | Point::ReplyCopy);
             assert_eq!(marked, had_it, "{name}");
-            reply(channel, &again, model(asking).answer(&again));
+            reply(channel, &again, answer(&mut asking.model(), &again));
             assert_eq!(caller.code(), 0, "{name}");
         }
-        // There is no more than one of each, but for what files that are open leave to be told.
+        // There is no more than one of each, but for what files that were open and inodes that are gone leave
+        // to be told.
         while channel
             .wait_readable(Duration::from_millis(50))
             .expect("poll")
         {
             let req = fs::next(channel);
-            assert!(
-                matches!(
-                    req.opcode(),
-                    Opcode::Flush | Opcode::Release | Opcode::Releasedir
-                ),
-                "{name}: {:?}",
-                req.request()
-            );
-            reply(channel, &req, Answer::Bytes(Vec::new()));
+            match req.opcode() {
+                Opcode::Flush | Opcode::Release | Opcode::Releasedir => {
+                    reply(channel, &req, Answer::Bytes(Vec::new()));
+                }
+                Opcode::Forget | Opcode::BatchForget => {}
+                _ => panic!("{name}: {:?}", req.request()),
+            }
         }
     }
 }
@@ -445,14 +395,14 @@ fn successor_that_waits_gets_what_it_died_reading(env: &Env) {
     let mut stage = Stage::new(env);
     let successor = stage.channel.as_ref().expect("the device").try_clone();
     let successor = successor.expect("dup");
-    let caller = stage.play_while(&ALL[0], Point::ReadCopy, true, || {
+    let caller = stage.play_while(&ALL[0], 0, Point::ReadCopy, true, || {
         // Threads may be started now: no more processes are.
         call(move || {
             let mut bytes = vec![0; 256 << 10];
             let len = successor.read(&mut bytes).expect("a request");
             let req = Req::new(&bytes[..len]);
             assert_eq!(req.opcode(), Opcode::Lookup);
-            reply(&successor, &req, model(&ALL[0]).answer(&req));
+            reply(&successor, &req, answer(&mut ALL[0].model(), &req));
         })
     });
     let (caller, successor) = caller;
