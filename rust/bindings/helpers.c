@@ -76,6 +76,16 @@ int rust_fuse_current_umask(void)
 
 /* Inodes and dentries. */
 
+struct dentry *rust_fuse_file_dentry_of(const struct file *file)
+{
+	return file->f_path.dentry;
+}
+
+struct mnt_idmap *rust_fuse_file_mnt_idmap(const struct file *file)
+{
+	return file_mnt_idmap(file);
+}
+
 struct inode *rust_fuse_d_inode(const struct dentry *dentry)
 {
 	return d_inode(dentry);
@@ -392,6 +402,9 @@ pid_t rust_fuse_task_pid_nr_ns(struct task_struct *task, struct pid_namespace *n
 }
 
 /* Constants of the VFS. */
+
+const fmode_t RUST_FUSE_CONST_FMODE_OPENED = FMODE_OPENED;
+const fmode_t RUST_FUSE_CONST_FMODE_CREATED = FMODE_CREATED;
 
 const unsigned int RUST_FUSE_CONST_SB_MANDLOCK = SB_MANDLOCK;
 const unsigned int RUST_FUSE_CONST_SB_RDONLY = SB_RDONLY;

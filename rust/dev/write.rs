@@ -62,11 +62,11 @@ pub(super) fn write(line: &Line, mut from: Source<'_, '_>) -> Result<usize> {
         Some(error) if alone => (Err(error), Ok(len)),
         Some(_) => (Err(EIO), Err(EINVAL)),
         None => {
-            let fixed = answer.request().reply_size(connection.terms().minor);
+            let minor = connection.terms().minor;
             let left = len - header_len;
             loop {
-                let reply = answer.request().reply();
-                match without_faults(|| reply.fill(&mut from, left, fixed)) {
+                let request = answer.request();
+                match without_faults(|| request.take_reply(&mut from, left, minor)) {
                     Ok(()) => break (Ok(()), Ok(len)),
                     Err(EINVAL) => break (Err(EIO), Err(EINVAL)),
                     Err(EFAULT) => answer = answer.aside(|| from.again(left))?,

@@ -3,7 +3,7 @@
 //! Directories: what can be done in them.
 
 use super::{
-    acl, attr, lookup, make, permission::permission, remove::remove, rename, setattr,
+    acl, attr, create, lookup, make, permission::permission, remove::remove, rename, setattr,
     superblock::Fuse, xattr, DEntry, INode,
 };
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
     vfs::{
         acl::{Acl, AclKind, OwnedAcl},
         dentry::{LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
-        inode_ops::{Access, INodeOperations, IdMap, RenameFlags, Stat, StatRequest},
+        file::NewFile,
+        inode_ops::{self, Access, INodeOperations, IdMap, Opened, RenameFlags, Stat, StatRequest},
         setattr::Changes,
         xattr::Destination,
     },
@@ -72,6 +73,28 @@ impl INodeOperations for Directory {
         mode: u32,
     ) -> Result<Resolved<'a, Fuse>> {
         make::mknod(id_map, dir, dentry, mode, 0)
+    }
+
+    fn atomic_open<'a>(
+        id_map: IdMap<'_>,
+        dir: &INode,
+        dentry: NegativeDEntry<'a, Fuse>,
+        file: NewFile<'a>,
+        flags: u32,
+        mode: u32,
+    ) -> Result<Opened<'a, Fuse>> {
+        create::atomic_open(id_map, dir, dentry, file, flags, mode)
+    }
+
+    fn tmpfile<'a>(
+        id_map: IdMap<'_>,
+        dir: &INode,
+        dentry: NegativeDEntry<'a, Fuse>,
+        file: NewFile<'a>,
+        flags: u32,
+        mode: u32,
+    ) -> Result<inode_ops::OpenFile<'a>> {
+        create::tmpfile(id_map, dir, dentry, file, flags, mode)
     }
 
     fn mknod<'a>(

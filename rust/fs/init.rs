@@ -41,6 +41,7 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::NO_OPEN_SUPPORT
     | init_flags::PARALLEL_DIROPS
     | init_flags::HANDLE_KILLPRIV
+    | init_flags::HANDLE_KILLPRIV_V2
     | init_flags::POSIX_ACL
     | init_flags::SETXATTR_EXT
     | init_flags::ABORT_ERROR

@@ -99,7 +99,7 @@ pub(super) fn link<'a>(inode: &INode, dir: &INode, dentry: New<'a>) -> Made<'a> 
 }
 
 /// The mode without what the caller's umask takes away, unless the daemon sees to that.
-fn masked(dir: &INode, mode: u32) -> u32 {
+pub(super) fn masked(dir: &INode, mode: u32) -> u32 {
     if Mount::of(dir).dont_mask() {
         mode
     } else {

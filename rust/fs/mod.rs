@@ -28,6 +28,7 @@
 //! - [`timeout`]: aborting the connection when a request takes too long
 //! - [`symlink`]: reading symbolic links
 //! - [`make`]: making files, directories and links
+//! - [`create`]: making files and opening them
 //! - [`remove`]: removing names
 //! - [`mod@rename`]: giving what has a name another one
 //!
@@ -38,6 +39,7 @@
 
 mod acl;
 mod attr;
+mod create;
 mod dir;
 mod direct;
 mod init;

@@ -59,6 +59,8 @@ pub(super) struct Lacks {
     pub(super) setxattr: Flag,
     pub(super) listxattr: Flag,
     pub(super) removexattr: Flag,
+    pub(super) create: Flag,
+    pub(super) tmpfile: Flag,
     pub(super) link: Flag,
     pub(super) rename2: Flag,
     pub(super) poll: Flag,

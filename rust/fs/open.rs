@@ -14,7 +14,7 @@ use super::{
     sync, write, writeback, INode, OwnedINode,
 };
 use crate::{
-    abi::{open_flags, open_in_flags, release_flags, OpenIn, OpenOut, ReleaseIn},
+    abi::{self, open_flags, release_flags, OpenIn, OpenOut, ReleaseIn},
     message::{op, Caller, Completion, Operation, Reply, Request},
     vfs::{
         file::{
@@ -28,6 +28,7 @@ use crate::{
         poll::{Events, Poll},
     },
 };
+use core::mem::MaybeUninit;
 use kernel::{
     fs::file::flags,
     iov::{IovIterDest, IovIterSource},
@@ -82,6 +83,57 @@ impl Completion for Keep {
     fn ended(&self, _reply: &mut Reply, _outcome: Result) {}
 }
 
+/// Memory for an open file, to be got before the daemon is asked, so that what it has opened can be
+/// closed.
+pub(super) struct Room {
+    file: UniqueArc<MaybeUninit<OpenFile>>,
+    keep: UniqueArc<MaybeUninit<Keep>>,
+}
+
+impl Room {
+    /// Room for one. `ENOMEM`.
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            file: UniqueArc::new_uninit(GFP_KERNEL)?,
+            keep: UniqueArc::new_uninit(GFP_KERNEL)?,
+        })
+    }
+
+    /// A file that is open on `inode`, by what the daemon said; with `None`, it can do without.
+    pub(super) fn fill(
+        self,
+        inode: OwnedINode,
+        kind: Kind,
+        flags: u32,
+        opened: Option<OpenOut>,
+    ) -> Arc<OpenFile> {
+        let keep = Keep {
+            _token: Mount::of(&inode).pending.token(),
+            inode,
+        };
+        let (handle, mut open_flags) = opened
+            .as_ref()
+            .map_or((0, open_flags::KEEP_CACHE), |out| (out.fh, out.open_flags));
+        if kind == Kind::Directory {
+            open_flags &= !open_flags::DIRECT_IO;
+        }
+        let file = OpenFile {
+            handle,
+            open_flags,
+            flags: Atomic::new(flags & !OPEN_ONLY),
+            kind,
+            opened: opened.is_some(),
+            cached: Atomic::new(false),
+            stream: Stream::default(),
+            flushes: Atomic::new(0),
+            flock_owner: SetOnce::new(),
+            polled: SetOnce::new(),
+            keep: self.keep.write(keep).into(),
+        };
+        self.file.write(file).into()
+    }
+}
+
 impl OpenFile {
     /// Sends OPEN or OPENDIR.
     ///
@@ -90,49 +142,21 @@ impl OpenFile {
     /// The daemon's but `ENOSYS`, which means that it can do without; `ENOMEM`.
     pub(super) fn open(inode: &INode, kind: Kind, flags: u32) -> Result<Arc<Self>> {
         let mount = Mount::of(inode);
-        let keep = Arc::new(
-            Keep {
-                inode: inode.grab().ok_or(ESTALE)?,
-                _token: mount.pending.token(),
-            },
-            GFP_KERNEL,
-        )?;
-        // All memory comes first, so that what the daemon has opened can be closed.
-        let mut file = UniqueArc::new(
-            Self {
-                handle: 0,
-                open_flags: open_flags::KEEP_CACHE,
-                flags: Atomic::new(flags & !OPEN_ONLY),
-                kind,
-                opened: false,
-                cached: Atomic::new(false),
-                stream: Stream::default(),
-                flushes: Atomic::new(0),
-                flock_owner: SetOnce::new(),
-                polled: SetOnce::new(),
-                keep,
-            },
-            GFP_KERNEL,
-        )?;
+        let room = Room::new()?;
+        let inode = inode.grab().ok_or(ESTALE)?;
         let lacks = match kind {
             Kind::File => &mount.lacks.open,
             Kind::Directory => &mount.lacks.opendir,
         };
+        let mut opened = None;
         if !lacks.get() {
-            match send_open(mount, inode, kind, flags) {
-                Ok(out) => {
-                    file.handle = out.fh;
-                    file.open_flags = out.open_flags;
-                    file.opened = true;
-                }
+            match send_open(mount, &inode, kind, flags) {
+                Ok(out) => opened = Some(out),
                 Err(err) if err == ENOSYS => lacks.set(),
                 Err(err) => return Err(err),
             }
         }
-        if kind == Kind::Directory {
-            file.open_flags &= !open_flags::DIRECT_IO;
-        }
-        Ok(file.into())
+        Ok(room.fill(inode, kind, flags, opened))
     }
 
     /// It is going to be flushed.
@@ -244,16 +268,9 @@ fn send_open(mount: &Mount, inode: &INode, kind: Kind, flags: u32) -> Result<Ope
     if !mount.features().atomic_o_trunc {
         sent &= !flags::O_TRUNC;
     }
-    let loses_set_ids = mount.features().handle_killpriv_v2
-        && sent & flags::O_TRUNC != 0
-        && !Capability::FSETID.held();
     let arguments = OpenIn {
         flags: sent,
-        open_flags: if loses_set_ids {
-            open_in_flags::KILL_SUIDGID
-        } else {
-            0
-        },
+        open_flags: open_in_flags(mount, sent & flags::O_TRUNC != 0),
     };
     let nodeid = inode.data().nodeid();
     let connection = &mount.connection;
@@ -264,6 +281,16 @@ fn send_open(mount: &Mount, inode: &INode, kind: Kind, flags: u32) -> Result<Ope
         Kind::Directory => connection
             .call(Request::<op::Opendir>::new(connection, nodeid, &arguments)?)?
             .out(),
+    }
+}
+
+/// Which of [`open_in_flags`](abi::open_in_flags) an open file is asked for with: truncating takes
+/// the set-ID bits from it.
+pub(super) fn open_in_flags(mount: &Mount, truncates: bool) -> u32 {
+    if truncates && mount.features().handle_killpriv_v2 && !Capability::FSETID.held() {
+        abi::open_in_flags::KILL_SUIDGID
+    } else {
+        0
     }
 }
 
@@ -282,21 +309,7 @@ impl FileOperations for RegularFile {
         let contents = (truncates && is_ahead(inode)).then(|| inode.lock_contents());
         let held = contents.as_ref().map(|_| writeback::hold(inode));
         let file = OpenFile::open(inode, Kind::File, new.flags())?;
-        if file.has(open_flags::PASSTHROUGH) {
-            // The daemon was not offered that.
-            return Err(EIO);
-        }
-        if !file.has(open_flags::DIRECT_IO) {
-            file.use_page_cache();
-        }
-        if new.is_writable() && is_ahead(inode) {
-            inode.data().writes.join(file.clone())?;
-        }
-        if file.has(open_flags::STREAM) {
-            new.make_stream();
-        } else if file.has(open_flags::NONSEEKABLE) {
-            new.make_nonseekable();
-        }
+        Self::finish_open(inode, file.as_arc_borrow(), new)?;
         if truncates {
             inode::truncated(inode);
             // The times are advice here.
@@ -307,6 +320,25 @@ impl FileOperations for RegularFile {
             inode.invalidate_page_cache();
         }
         Ok(file)
+    }
+
+    fn finish_open(inode: &INode, file: ArcBorrow<'_, OpenFile>, new: &NewFile<'_>) -> Result {
+        if file.has(open_flags::PASSTHROUGH) {
+            // The daemon was not offered that.
+            return Err(EIO);
+        }
+        if !file.has(open_flags::DIRECT_IO) {
+            file.use_page_cache();
+        }
+        if new.is_writable() && is_ahead(inode) {
+            inode.data().writes.join(file.into())?;
+        }
+        if file.has(open_flags::STREAM) {
+            new.make_stream();
+        } else if file.has(open_flags::NONSEEKABLE) {
+            new.make_nonseekable();
+        }
+        Ok(())
     }
 
     fn release(inode: &INode, file: Arc<OpenFile>, flags: u32) {

@@ -229,7 +229,7 @@ impl Connection {
 
     /// Gives back one reference to a node. Sleeps until there is memory for that.
     pub(crate) fn forget_one(&self, nodeid: u64) {
-        super::forget(&self.queue, nodeid);
+        self.queue.forget(super::forget(nodeid));
     }
 
     /// Queues a FORGET. Never sleeps, never fails.

@@ -22,7 +22,7 @@ mod wire;
 pub(crate) use caller::Caller;
 pub(crate) use connection::{Connection, Notified, Terms};
 pub(crate) use endpoint::{Endpoint, Line};
-pub(crate) use operation::{Grants, Operation};
+pub(crate) use operation::{Created, Grants, Operation};
 pub(crate) use payload::Payload;
 pub(crate) use registry::Registry;
 pub(crate) use reply::{Data, Reply};
@@ -31,21 +31,23 @@ pub(crate) use request::{Replied, Request};
 /// The operations, one type each.
 pub(crate) mod op {
     pub(crate) use super::operation::{
-        Access, Bmap, CopyFileRange, CopyFileRange64, Destroy, Fallocate, Flush, Fsync, Fsyncdir,
-        Getattr, Getlk, Getxattr, Init, Ioctl, Link, Listxattr, Lookup, Lseek, Mkdir, Mknod,
-        NotifyReply, Open, Opendir, Poll, Read, Readdir, Readdirplus, Readlink, Release,
+        Access, Bmap, CopyFileRange, CopyFileRange64, Create, Destroy, Fallocate, Flush, Fsync,
+        Fsyncdir, Getattr, Getlk, Getxattr, Init, Ioctl, Link, Listxattr, Lookup, Lseek, Mkdir,
+        Mknod, NotifyReply, Open, Opendir, Poll, Read, Readdir, Readdirplus, Readlink, Release,
         Releasedir, Removexattr, Rename, Rename2, Rmdir, Setattr, Setlk, Setlkw, Setxattr, SizeOf,
-        Statfs, Statx, Symlink, Syncfs, Unlink, Write,
+        Statfs, Statx, Symlink, Syncfs, Tmpfile, Unlink, Write,
     };
 }
 
 use crate::{
     abi::{self, Direntplus, EntryHead, NextEntry, Opcode},
-    queue::{self, Carried, Facts, Forget, Place, Queue},
+    queue::{self, Carried, Facts, Forget, ForgetNode, Place, Queue},
     sys::insist,
     trace,
+    vfs::iov::Source,
 };
-use kernel::{alloc::AllocError, prelude::*, sync::Arc};
+use core::mem::offset_of;
+use kernel::{alloc::AllocError, fs::file::flags, prelude::*, sync::Arc};
 use operation::Kind;
 use wire::Wire;
 use zerocopy::{FromBytes, IntoBytes};
@@ -64,6 +66,8 @@ pub(crate) struct Message {
     reply: Reply,
     /// Who is told of the end of a request that nobody waits for.
     completion: Option<Arc<dyn Completion>>,
+    /// What is to be forgotten at the end of the request, and not before.
+    forget: Option<KBox<ForgetNode>>,
 }
 
 /// Told of the end of a request that nobody waits for: a background one, or one whose caller was
@@ -94,6 +98,7 @@ impl Message {
             payload: Payload::None,
             reply <- Reply::new(),
             completion: None,
+            forget: None,
         })
     }
 
@@ -120,14 +125,23 @@ impl Message {
         &self.payload
     }
 
-    /// How many bytes of its structure a daemon of that minor version replies with.
-    pub(crate) fn reply_size(&self, minor: u32) -> usize {
-        self.kind.out_size(minor)
-    }
-
-    /// Where the reply goes.
-    pub(crate) fn reply(&mut self) -> &mut Reply {
-        &mut self.reply
+    /// Copies a reply of `len` bytes in, from a daemon of that minor version; may sleep.
+    ///
+    /// EINVAL when the reply is shorter than the structure, or longer than there is room; EFAULT
+    /// when the daemon's memory is not there, or what a pipe says of contents that are not.
+    pub(crate) fn take_reply(
+        &mut self,
+        from: &mut Source<'_, '_>,
+        len: usize,
+        minor: u32,
+    ) -> Result {
+        let size = self.kind.out_size(minor);
+        self.reply.fill(from, len, size)?;
+        let open = offset_of!(Created, open);
+        if self.kind.grants == Grants::NodeAndFile && size < size_of::<Created>() {
+            self.reply.part(abi::EntryOut::COMPAT_SIZE..size, open);
+        }
+        Ok(())
     }
 
     /// Gives back what a reply grants that nobody will take.
@@ -135,17 +149,27 @@ impl Message {
         match self.kind.grants {
             Grants::Nothing => {}
             Grants::Node => {
-                let nodeid = self
-                    .reply
-                    .fixed::<abi::EntryOut>()
-                    .map_or(0, |entry| entry.nodeid);
-                if nodeid != 0 {
-                    forget(queue, nodeid);
+                let entry = self.reply.fixed::<abi::EntryOut>();
+                if let Some(entry) = entry.filter(|entry| entry.nodeid != 0) {
+                    queue.forget(forget(entry.nodeid));
+                }
+            }
+            Grants::File => self.release_opened(queue, op::Release::KIND),
+            Grants::Directory => self.release_opened(queue, op::Releasedir::KIND),
+            Grants::NodeAndFile => {
+                let created = self.reply.fixed::<Created>();
+                if let Some(created) = created.filter(|created| created.entry.nodeid != 0) {
+                    let nodeid = created.entry.nodeid;
+                    let flags = abi::CreateIn::read_from_prefix(self.wire.arguments())
+                        .map_or(0, |(create, _)| create.flags & !CREATE_ONLY);
+                    let mut release =
+                        self.release(op::Release::KIND, nodeid, created.open.fh, flags);
+                    release.forget = Some(forget(nodeid));
+                    // After an abort there is nobody to tell.
+                    let _ = queue.submit(release, true);
                 }
             }
             Grants::Nodes => self.give_back_nodes(queue),
-            Grants::File => self.release(queue, op::Release::KIND),
-            Grants::Directory => self.release(queue, op::Releasedir::KIND),
         }
     }
 
@@ -156,37 +180,48 @@ impl Message {
         let mut rest = &bytes[..];
         while let NextEntry::Entry(entry, name, after) = Direntplus::next(rest) {
             if let Some(nodeid) = entry.granted(name) {
-                forget(queue, nodeid);
+                queue.forget(forget(nodeid));
             }
             rest = after;
         }
     }
 
-    fn release(&self, queue: &Queue<Message>, kind: &'static Kind) {
+    /// Releases what OPEN or OPENDIR has opened.
+    fn release_opened(&self, queue: &Queue<Message>, kind: &'static Kind) {
         let Some(open) = self.reply.fixed::<abi::OpenOut>() else {
             return;
         };
         let flags =
             abi::OpenIn::read_from_prefix(self.wire.arguments()).map_or(0, |(open, _)| open.flags);
+        let release = self.release(kind, self.wire.header().nodeid, open.fh, flags);
+        // After an abort there is nobody to tell.
+        let _ = queue.submit(release, true);
+    }
+
+    /// RELEASE or RELEASEDIR.
+    fn release(&self, kind: &'static Kind, nodeid: u64, fh: u64, flags: u32) -> KBox<Message> {
         let release = abi::ReleaseIn {
-            fh: open.fh,
+            fh,
             flags,
             ..Default::default()
         };
-        let nodeid = self.wire.header().nodeid;
-        let release_of = || Message::new(kind, self.connection, nodeid, Caller::NOBODY);
-        let mut message = insist(|| KBox::init(release_of(), GFP_KERNEL).map_err(|_| AllocError));
-        // The arguments fit inline, which takes no memory; after an abort there is nobody to tell.
-        if message.wire.append(release.as_bytes()).is_ok() {
-            let _ = queue.submit(message, true);
-        }
+        insist(|| {
+            let message = || Message::new(kind, self.connection, nodeid, Caller::NOBODY);
+            let mut message = KBox::init(message(), GFP_KERNEL).map_err(|_| AllocError)?;
+            let appended = message.wire.append(release.as_bytes());
+            appended.map(|()| message).map_err(|_| AllocError)
+        })
     }
 }
 
-fn forget(queue: &Queue<Message>, nodeid: u64) {
+/// Flags that say what CREATE is to do, and mean nothing afterwards.
+const CREATE_ONLY: u32 = flags::O_CREAT | flags::O_EXCL | flags::O_TRUNC;
+
+/// A FORGET of one reference.
+fn forget(nodeid: u64) -> KBox<ForgetNode> {
     let mut node = insist(|| KBox::new(queue::forget_node(), GFP_KERNEL));
     node.value = Forget { nodeid, nlookup: 1 };
-    queue.forget(node);
+    node
 }
 
 impl Carried for Message {
@@ -214,6 +249,9 @@ impl Carried for Message {
     fn ended(mut request: KBox<Self>, queue: &Queue<Self>, outcome: Result, abandoned: bool) {
         if abandoned && outcome.is_ok() {
             request.give_back(queue);
+        }
+        if let Some(node) = request.forget.take() {
+            queue.forget(node);
         }
         if let Some(completion) = request.completion.take() {
             completion.ended(&mut request.reply, outcome);

@@ -5,6 +5,7 @@
 use crate::abi::{self, Opcode};
 use core::{marker::PhantomData, mem::size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes};
 
 /// An operation of the protocol.
 pub(crate) trait Operation {
@@ -86,6 +87,8 @@ pub(crate) enum Grants {
     File,
     /// An open directory: given back by RELEASEDIR.
     Directory,
+    /// A node, and a file that is open on it: given back by RELEASE and then FORGET.
+    NodeAndFile,
 }
 
 /// How long the reply to GETXATTR or LISTXATTR would be.
@@ -121,6 +124,25 @@ const OLD_ENTRY: Option<Old> = Some(Old {
     size: abi::EntryOut::COMPAT_SIZE,
 });
 
+/// The reply to CREATE and TMPFILE.
+#[derive(FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct Created {
+    /// What was made.
+    pub(crate) entry: abi::EntryOut,
+    /// What was opened.
+    pub(crate) open: abi::OpenOut,
+}
+
+/// Old daemons know the flags and the mode.
+const OLD_CREATE: Option<Old> = Some(Old { below: 12, size: 8 });
+
+/// With old daemons, the first of the two structures is shorter.
+const OLD_CREATED: Option<Old> = Some(Old {
+    below: 9,
+    size: abi::EntryOut::COMPAT_SIZE + size_of::<abi::OpenOut>(),
+});
+
 operations! {
     /// Sends what the kernel can do; the reply, of which old daemons send less, says what the daemon
     /// wants of it.
@@ -139,6 +161,18 @@ operations! {
         OLD_IN: Option<Old> = Some(Old { below: 12, size: abi::MknodIn::COMPAT_SIZE });
         OLD_OUT: Option<Old> = OLD_ENTRY;
         GRANTS: Grants = Grants::Node;
+    }
+    /// Makes a file and opens it.
+    Create: abi::CreateIn => Created {
+        OLD_IN: Option<Old> = OLD_CREATE;
+        OLD_OUT: Option<Old> = OLD_CREATED;
+        GRANTS: Grants = Grants::NodeAndFile;
+    }
+    /// Makes a file without a name and opens it.
+    Tmpfile: abi::CreateIn => Created {
+        OLD_IN: Option<Old> = OLD_CREATE;
+        OLD_OUT: Option<Old> = OLD_CREATED;
+        GRANTS: Grants = Grants::NodeAndFile;
     }
     /// Makes a directory.
     Mkdir: abi::MkdirIn => abi::EntryOut {

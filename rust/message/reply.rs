@@ -3,6 +3,7 @@
 //! Room for a reply.
 
 use crate::vfs::{folio::LockedFolio, iov::Source};
+use core::ops::Range;
 use kernel::prelude::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -85,6 +86,14 @@ impl Reply {
         T::read_from_prefix(self.fixed.as_bytes())
             .ok()
             .map(|(value, _)| value)
+    }
+
+    /// Moves what is at `from` in the structure to `to`, behind a gap that comes to be all zeroes.
+    pub(super) fn part(&mut self, from: Range<usize>, to: usize) {
+        let bytes = self.fixed.as_mut_bytes();
+        let gap = from.start..to;
+        bytes.copy_within(from, to);
+        bytes[gap].fill(0);
     }
 
     /// Copies a reply of `len` bytes in, of whose structure there are `fixed`; may sleep.

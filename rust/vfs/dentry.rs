@@ -293,7 +293,8 @@ unsafe fn splice<T: FileSystem>(
 }
 
 /// An entry for a name that is known not to be, in a directory that is locked for changes: it can
-/// be made.
+/// be made. Or one that nobody knows, for a file without a name, which is to be
+/// [instantiated](Self::instantiate).
 pub(crate) struct NegativeDEntry<'a, T: FileSystem>(NamedDEntry<'a, T>);
 
 impl<'a, T: FileSystem> Deref for NegativeDEntry<'a, T> {
@@ -308,7 +309,7 @@ impl<'a, T: FileSystem> NegativeDEntry<'a, T> {
     /// # Safety
     ///
     /// `ptr` must be an entry without an inode that is in no lookup, in a directory that is locked
-    /// for writing, for all of `'a`, and passed on once.
+    /// for writing or known to nobody else, for all of `'a`, and passed on once.
     pub(super) unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
         // SAFETY: By the function's contract.
         Self(unsafe { NamedDEntry::from_raw(ptr) })

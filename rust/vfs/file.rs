@@ -44,6 +44,16 @@ pub(crate) trait FileOperations: Sized + 'static {
     /// Opens the file.
     fn open(inode: &INode<Self::FileSystem>, file: &NewFile<'_>) -> Result<Self::Ptr>;
 
+    /// Completes the opening of a file that was made and opened in one go
+    /// ([`INodeOperations::atomic_open`](super::inode_ops::INodeOperations::atomic_open)).
+    fn finish_open(
+        _inode: &INode<Self::FileSystem>,
+        _data: Borrowed<'_, Self>,
+        _file: &NewFile<'_>,
+    ) -> Result {
+        Ok(())
+    }
+
     /// The last reference to the open file is gone.
     fn release(_inode: &INode<Self::FileSystem>, file: Self::Ptr, _flags: u32) {
         drop(file);
@@ -192,6 +202,15 @@ impl Deref for NewFile<'_> {
 }
 
 impl NewFile<'_> {
+    /// # Safety
+    ///
+    /// `file` must be a file that is being opened, and nobody else's, for as long as the value is
+    /// used.
+    pub(super) unsafe fn from_raw(file: *mut bindings::file) -> Self {
+        // SAFETY: By the function's contract.
+        Self(unsafe { File::from_raw_file(file) })
+    }
+
     /// Makes it a stream: it has no position, and reading and writing do not exclude each other.
     pub(crate) fn make_stream(&self) {
         // SAFETY: The file is being opened, so its mode is ours. The call cannot fail.
@@ -746,8 +765,7 @@ impl<F: FileOperations> Callbacks<F> {
             // SAFETY: The C side gives a file that is being opened.
             to_result(unsafe { bindings::generic_file_open(inode, file) })?;
             // SAFETY: As above, and its inode, which is of this file system.
-            let (inode, new) =
-                unsafe { (INode::from_raw(inode), NewFile(File::from_raw_file(file))) };
+            let (inode, new) = unsafe { (INode::from_raw(inode), NewFile::from_raw(file)) };
             let data = F::open(inode, &new)?;
             // SAFETY: As above; until `release` the private data is ours.
             unsafe { (*file).private_data = data.into_foreign() };

@@ -4,13 +4,17 @@
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
+mod create;
 mod names;
+
+pub(crate) use create::{OpenFile, Opened};
 
 use crate::{
     bindings,
     vfs::{
         acl::{Acl, AclKind, OwnedAcl},
         dentry::{self, DEntry, LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
+        file::NewFile,
         filesystem::FileSystem,
         inode::{INode, Time},
         ns::{Gid, Uid},
@@ -114,6 +118,33 @@ pub(crate) trait INodeOperations: Sized + 'static {
         _dentry: NegativeDEntry<'a, Self::FileSystem>,
         _mode: u32,
     ) -> Result<Resolved<'a, Self::FileSystem>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a regular file and opens it, where a lookup has found no such name; `flags` are those of
+    /// open(2), with `O_CREAT` among them. Without this, the VFS calls [`Self::create`] and then
+    /// [`FileOperations::open`](super::file::FileOperations::open).
+    fn atomic_open<'a>(
+        _id_map: IdMap<'_>,
+        _dir: &INode<Self::FileSystem>,
+        _dentry: NegativeDEntry<'a, Self::FileSystem>,
+        _file: NewFile<'a>,
+        _flags: u32,
+        _mode: u32,
+    ) -> Result<Opened<'a, Self::FileSystem>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a regular file without a name and opens it. The directory is not locked; the entry is
+    /// to get its inode where it is.
+    fn tmpfile<'a>(
+        _id_map: IdMap<'_>,
+        _dir: &INode<Self::FileSystem>,
+        _dentry: NegativeDEntry<'a, Self::FileSystem>,
+        _file: NewFile<'a>,
+        _flags: u32,
+        _mode: u32,
+    ) -> Result<OpenFile<'a>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -512,6 +543,16 @@ impl<O: INodeOperations> Callbacks<O> {
         },
         create: if O::HAS_CREATE {
             Some(Self::create)
+        } else {
+            None
+        },
+        atomic_open: if O::HAS_ATOMIC_OPEN {
+            Some(Self::atomic_open)
+        } else {
+            None
+        },
+        tmpfile: if O::HAS_TMPFILE {
+            Some(Self::tmpfile)
         } else {
             None
         },

@@ -111,6 +111,60 @@ pub fn link(from: &Path, to: &Path) -> io::Result<()> {
     check(unsafe { libc::link(from.as_ptr(), to.as_ptr()) }.into()).map(drop)
 }
 
+/// Gives an open file a name (`linkat(2)`).
+pub fn link_file(file: &File, path: &Path) -> io::Result<()> {
+    let path = c_string(path)?;
+    let (cwd, flags) = (libc::AT_FDCWD, libc::AT_EMPTY_PATH);
+    // SAFETY: Both paths are C strings.
+    check(unsafe { libc::linkat(file.as_raw_fd(), c"".as_ptr(), cwd, path.as_ptr(), flags) }.into())
+        .map(drop)
+}
+
+/// `open(2)` as a program of 32 bits makes it that knows no files of 2 GiB and more.
+pub fn open_small(path: &Path, flags: i32) -> io::Result<File> {
+    const OPEN: i32 = 5;
+    let path = c_string(path)?;
+    let bytes = path.as_bytes_with_nul();
+    // SAFETY: New memory, anywhere below 2 GiB.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT,
+            -1,
+            0,
+        )
+    };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    assert!(bytes.len() <= 4096);
+    let mut result = OPEN;
+    // SAFETY: The page is there, and there is room for the path. The system call has three arguments,
+    // of which the first is the page's address, and changes no register but those named.
+    unsafe {
+        page.cast::<u8>()
+            .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        std::arch::asm!(
+            "xchg rbx, {path}",
+            "int 0x80",
+            "xchg rbx, {path}",
+            path = inout(reg) page => _,
+            inout("eax") result,
+            in("ecx") flags,
+            in("edx") 0o644,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+        libc::munmap(page, 4096);
+    }
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(-result));
+    }
+    // SAFETY: This descriptor has just been made, for us.
+    Ok(unsafe { File::from_raw_fd(result) })
+}
+
 /// `mknod(2)`, with the type in `mode`.
 pub fn mknod(path: &Path, mode: u32, device: u64) -> io::Result<()> {
     let path = c_string(path)?;

@@ -10,6 +10,7 @@ mod acl;
 mod attr;
 mod clone;
 mod control;
+mod create;
 mod cred;
 mod daemon;
 mod device;
@@ -122,6 +123,7 @@ pub fn all() -> Vec<Test> {
         poll::tests(),
         symlink::tests(),
         make::tests(),
+        create::tests(),
         unlink::tests(),
         rename::tests(),
         write::tests(),
