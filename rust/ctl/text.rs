@@ -7,6 +7,7 @@ use crate::{
     message::Connection,
     queue::{Counts, Place},
 };
+use core::fmt::Write;
 use kernel::{fmt, prelude::*};
 
 /// Text that grows. Adding to it fails when there is no memory.
@@ -27,9 +28,26 @@ fn text(write: impl FnOnce(&mut Text) -> fmt::Result) -> Result<KVVec<u8>> {
     Ok(text.0)
 }
 
+/// A name as one word: what would end the word or the line, and what is not ASCII, is written as a
+/// backslash and three octal digits, as in `/proc/mounts`. The name ends at a zero byte.
+struct Word<'a>(&'a [u8]);
+
+impl fmt::Display for Word<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &byte in self.0.iter().take_while(|byte| **byte != 0) {
+            match byte {
+                b'\\' => out.write_str("\\134")?,
+                byte if byte.is_ascii_graphic() => out.write_char(byte.into())?,
+                byte => out.write_fmt(fmt!("\\{byte:03o}"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A number on a line of its own.
 pub(super) fn number(number: impl fmt::Display) -> Result<KVVec<u8>> {
-    text(|out| fmt::Write::write_fmt(out, fmt!("{number}\n")))
+    text(|out| out.write_fmt(fmt!("{number}\n")))
 }
 
 /// All queues of a connection, in one consistent look.
@@ -47,7 +65,7 @@ pub(super) fn queues(connection: &Connection) -> Result<KVVec<u8>> {
     } = queue.counts();
     let entries = queue.snapshot()?;
     text(|out| {
-        let mut line = |args: fmt::Arguments<'_>| fmt::Write::write_fmt(out, args);
+        let mut line = |args: fmt::Arguments<'_>| out.write_fmt(args);
         for place in Place::ALL {
             if place != Place::None {
                 let now = entries.iter().filter(|entry| entry.place == place).count();
@@ -65,7 +83,7 @@ pub(super) fn queues(connection: &Connection) -> Result<KVVec<u8>> {
         for entry in &entries {
             let opcode = Opcode::from_u32(entry.facts.opcode).map_or("?", Opcode::name);
             line(fmt!(
-                "request unique={} queue={} opcode={} nodeid={} pid={} age_us={} background={} interrupted={} abandoned={}\n",
+                "request unique={} queue={} opcode={} nodeid={} pid={} age_us={} background={} interrupted={} abandoned={} force={} resent={} comm={}\n",
                 entry.unique,
                 entry.place.name(),
                 opcode,
@@ -75,6 +93,9 @@ pub(super) fn queues(connection: &Connection) -> Result<KVVec<u8>> {
                 u8::from(entry.background),
                 u8::from(entry.interrupted),
                 u8::from(entry.abandoned),
+                u8::from(entry.force),
+                u8::from(entry.resent),
+                Word(&entry.comm),
             ))?;
         }
         Ok(())
@@ -107,9 +128,9 @@ pub(super) fn latency(connection: &Connection) -> Result<KVVec<u8>> {
             let last = latency.buckets.iter().rposition(|count| *count > 0);
             for (at, count) in latency.buckets[..=last.unwrap_or(0)].iter().enumerate() {
                 let separator = if at == 0 { "" } else { "," };
-                fmt::Write::write_fmt(out, fmt!("{separator}{count}"))?;
+                out.write_fmt(fmt!("{separator}{count}"))?;
             }
-            fmt::Write::write_str(out, "\n")?;
+            out.write_str("\n")?;
         }
         Ok(())
     })

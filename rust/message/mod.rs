@@ -41,8 +41,8 @@ pub(crate) mod op {
 
 use crate::{
     abi::{self, Direntplus, EntryHead, NextEntry, Opcode},
-    queue::{self, Carried, Facts, Forget, ForgetNode, Place, Queue},
-    sys::insist,
+    queue::{self, Carried, Comm, Facts, Forget, ForgetNode, Place, Queue},
+    sys::{self, insist},
     trace,
     vfs::iov::Source,
 };
@@ -243,6 +243,14 @@ impl Carried for Message {
             opcode: self.kind.opcode.into(),
             nodeid: self.wire.header().nodeid,
             pid: self.global_pid,
+        }
+    }
+
+    fn comm(&self) -> Comm {
+        match self.global_pid {
+            // Nobody asks; whoever calls has nothing to do with it.
+            0 => Comm::default(),
+            _ => sys::comm(),
         }
     }
 

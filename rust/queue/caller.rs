@@ -88,7 +88,7 @@ impl<C: Carried> Queue<C> {
                 return refuse(error, request);
             }
             if let Some(index) = lock.slots.claim() {
-                lock.settle(index, request, background);
+                lock.settle(index, request, background, must);
                 return Ok((lock, index));
             }
             let size = lock.slots.size();

@@ -79,6 +79,9 @@ pub(crate) const INTERRUPT_BIT: u64 = 1;
 /// Set in the `unique` of a request that is sent again (FUSE_UNIQUE_RESEND).
 const RESEND_BIT: u64 = 1 << 63;
 
+/// A thread's name, as `ps` shows it: up to the first zero byte.
+pub(crate) type Comm = [u8; 16];
+
 /// What a request carries, as far as the queues have to know.
 pub(crate) trait Carried: Sized + Send {
     /// How many classes of requests there are, whose latencies are told apart.
@@ -96,6 +99,12 @@ pub(crate) trait Carried: Sized + Send {
 
     /// What to call the request in a trace or a snapshot.
     fn facts(&self) -> Facts;
+
+    /// The name of the thread that makes the request, which is the one that calls. Called under the
+    /// lock of the queues.
+    fn comm(&self) -> Comm {
+        Comm::default()
+    }
 
     /// A request has ended for which no caller waits: a background one, or one whose caller was
     /// killed (`abandoned`). Called without locks, in whatever thread ended it; may sleep.

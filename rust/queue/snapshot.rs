@@ -2,7 +2,7 @@
 
 //! Looking in.
 
-use super::{place::Place, state::Facts, Carried, Queue};
+use super::{place::Place, state::Facts, Carried, Comm, Queue};
 use crate::sys::{self, Result, Vec, VecExt};
 
 /// A request, as it was when the lock was held.
@@ -12,12 +12,18 @@ pub(crate) struct Entry {
     pub(crate) facts: Facts,
     /// Nanoseconds since it was made.
     pub(crate) age: u64,
+    /// The thread that made it, by its name at that time.
+    pub(crate) comm: Comm,
+    /// It is never taken back.
+    pub(crate) force: bool,
     /// Nobody waits for its end by design.
     pub(crate) background: bool,
     /// Its caller was killed.
     pub(crate) abandoned: bool,
     /// Its caller got a signal.
     pub(crate) interrupted: bool,
+    /// A daemon had read it, and it was put back.
+    pub(crate) resent: bool,
 }
 
 /// How many requests there are, and have been.
@@ -71,9 +77,12 @@ impl<C: Carried> Queue<C> {
                             place: slot.place,
                             facts: slot.facts,
                             age: now.saturating_sub(slot.born),
+                            comm: slot.comm,
+                            force: slot.force,
                             background: slot.background,
                             abandoned: slot.abandoned,
                             interrupted: slot.interrupted,
+                            resent: slot.resent,
                         });
                     }
                     index += 1;

@@ -9,7 +9,7 @@ use super::{
     place::Place,
     reader::{ForgetTurn, Given, Seat},
     table::{Index, Linked, Links, List, Table},
-    Carried, Forget, Queue, INTERRUPT_BIT, RESEND_BIT,
+    Carried, Comm, Forget, Queue, INTERRUPT_BIT, RESEND_BIT,
 };
 use crate::sys::{self, fifo::Fifo, Box, Error, Guard, Result, Thread, Vec};
 use core::ops::{Deref, DerefMut};
@@ -39,6 +39,8 @@ pub(super) struct Slot<C> {
     /// The thread that waits for it: for its end, or, at the gate, for it to pass.
     pub(super) caller: Option<Thread>,
     pub(super) outcome: Result,
+    /// Made even when memory is short, before the connection has started, and never taken back.
+    pub(super) force: bool,
     /// Nobody waits for its end: the limits for background requests hold for it.
     pub(super) background: bool,
     /// It counts against the limits as one that there is, and as one that is active.
@@ -62,6 +64,8 @@ pub(super) struct Slot<C> {
     /// The reader it was handed to.
     pub(super) seat: Index,
     pub(super) facts: Facts,
+    /// The thread that made it.
+    pub(super) comm: Comm,
     /// When it was made, in [`sys::now`] nanoseconds.
     pub(super) born: u64,
 }
@@ -75,6 +79,7 @@ impl<C> Slot<C> {
             request: None,
             caller: None,
             outcome: Ok(()),
+            force: false,
             background: false,
             counted: false,
             active: false,
@@ -87,6 +92,7 @@ impl<C> Slot<C> {
             device: 0,
             seat: 0,
             facts: Facts::default(),
+            comm: Comm::default(),
             born: 0,
         }
     }
@@ -297,13 +303,15 @@ impl<C: Carried> State<C> {
     }
 
     /// Puts a new request into a claimed slot, at no [`Place`] yet.
-    pub(super) fn settle(&mut self, index: Index, request: Box<C>, background: bool) {
+    pub(super) fn settle(&mut self, index: Index, request: Box<C>, background: bool, force: bool) {
         let slot = self.slots.at(index);
         slot.generation = unique::next_generation(slot.generation);
         slot.facts = request.facts();
+        slot.comm = request.comm();
         slot.request = Some(request);
         slot.caller = None;
         slot.outcome = Ok(());
+        slot.force = force;
         slot.background = background;
         slot.abandoned = false;
         slot.interrupted = false;

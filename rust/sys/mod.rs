@@ -34,6 +34,16 @@ pub(crate) mod errno {
     pub(crate) const ERESTARTSYS: Error = code::ERESTARTSYS;
 }
 
+/// The name of the current thread, as `ps` shows it: up to the first zero byte.
+pub(crate) fn comm() -> [u8; 16] {
+    let task = kernel::current!().as_ptr();
+    // SAFETY: The current thread is there. Its name may change while it is read, as everybody who reads
+    // it puts up with; of any bytes there are this makes bytes.
+    let mut comm: [u8; 16] = unsafe { core::ptr::read(&raw const (*task).comm).map(|c| c as u8) };
+    comm[15] = 0;
+    comm
+}
+
 /// Nanoseconds of the monotonic clock.
 pub(crate) fn now() -> u64 {
     // SAFETY: Reading the clock has no preconditions outside of an NMI.
