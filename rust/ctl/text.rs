@@ -115,16 +115,13 @@ pub(super) fn latency(connection: &Connection) -> Result<KVVec<u8>> {
                 continue;
             }
             let name = Opcode::from_u32(opcode).map_or("?", Opcode::name);
-            fmt::Write::write_fmt(
-                out,
-                fmt!(
-                    "opcode={} requests={} errors={} total_us={} log2_us=",
-                    name,
-                    latency.requests,
-                    latency.errors,
-                    latency.total / 1000,
-                ),
-            )?;
+            out.write_fmt(fmt!(
+                "opcode={} requests={} errors={} total_us={} log2_us=",
+                name,
+                latency.requests,
+                latency.errors,
+                latency.total / 1000,
+            ))?;
             let last = latency.buckets.iter().rposition(|count| *count > 0);
             for (at, count) in latency.buckets[..=last.unwrap_or(0)].iter().enumerate() {
                 let separator = if at == 0 { "" } else { "," };

@@ -51,6 +51,7 @@ mod splice;
 mod statfs;
 mod statx;
 mod stress;
+mod stuck;
 mod stuck_copy;
 mod successor;
 mod survive;
@@ -145,6 +146,7 @@ pub fn all() -> Vec<Test> {
         stress::tests(),
         successor::tests(),
         survive::tests(),
+        stuck::tests(),
         suspend::tests(),
         control::tests(),
         limits::tests(),

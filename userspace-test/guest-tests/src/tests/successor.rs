@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Daemons that follow one another while the file system is in use, and daemons that hang.
+//! Daemons that follow one another while the file system is in use.
 
 use crate::{
     caller::{call, process, Process, PATIENCE},
@@ -36,7 +36,6 @@ tests![
     reads_survive_twenty_kills => 120,
     device_is_handed_over_twenty_times => 120,
     flush_gives_up_what_was_read,
-    stuck_request_is_named_and_its_caller_killed => 60,
 ];
 
 const SIZE: usize = 4 << 20;
@@ -217,144 +216,4 @@ fn flush_gives_up_what_was_read(env: &Env) {
     let access = fs.expect(Opcode::Access);
     fs.reply_bytes(&access, &[]);
     unread.result().expect("access");
-}
-
-/// A call whose request the daemon does not answer.
-struct Stuck {
-    opcode: Opcode,
-    nodeid: u64,
-    call: fn(&Path) -> io::Result<()>,
-    /// What its late answer grants, and who is told that nobody wants it.
-    given_back: Option<Opcode>,
-}
-
-const STUCK: [Stuck; 5] = [
-    Stuck {
-        opcode: Opcode::Lookup,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::stat(&dir.join("file")).map(drop),
-        given_back: Some(Opcode::Forget),
-    },
-    Stuck {
-        opcode: Opcode::Getattr,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::stat(dir).map(drop),
-        given_back: None,
-    },
-    Stuck {
-        opcode: Opcode::Open,
-        nodeid: FILE,
-        call: |dir| sys::open(&dir.join("file")).map(drop),
-        given_back: Some(Opcode::Release),
-    },
-    Stuck {
-        opcode: Opcode::Opendir,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::open_with(dir, libc::O_DIRECTORY).map(drop),
-        given_back: Some(Opcode::Releasedir),
-    },
-    Stuck {
-        opcode: Opcode::Read,
-        nodeid: FILE,
-        call: |dir| sys::open(&dir.join("file"))?.read(&mut [0; 8]).map(drop),
-        given_back: None,
-    },
-];
-
-/// How long a caller may take to be gone: 100 ms are wanted, and here the machine is emulated.
-const GONE: Duration = Duration::from_secs(1);
-
-fn stuck_request_is_named_and_its_caller_killed(env: &Env) {
-    if !env.is_rust() {
-        skip("C FUSE keeps the caller until the reply comes");
-    }
-    for stuck in &STUCK {
-        let fs = Fs::new(env);
-        let mut model = Model::cached();
-        let caller = process(|| system::errno((stuck.call)(&fs.dir)));
-        let req = loop {
-            let req = fs.next();
-            if req.opcode() == stuck.opcode {
-                break req;
-            }
-            answer(&fs, &mut model, &req);
-        };
-        is_named(env, &fs, stuck, &req, &caller);
-
-        let killed = Instant::now();
-        caller.signal(Signal::SIGKILL);
-        let ended = caller.ended_within(GONE * slowness());
-        let name = stuck.opcode.name();
-        assert!(
-            matches!(ended, Some(WaitStatus::Signaled(_, Signal::SIGKILL, _))),
-            "{name}: {ended:?}"
-        );
-        println!("{name}: gone {:?} after SIGKILL", killed.elapsed());
-        is_given_back(env, &fs, stuck, &mut model, &req);
-    }
-}
-
-fn answer(fs: &Fs, model: &mut Model, req: &Req) {
-    match model.answer(req) {
-        Answer::Bytes(bytes) => fs.reply_bytes(req, &bytes),
-        Answer::Error(error) => fs.reply_error(req, error),
-        Answer::Nothing => {}
-    }
-}
-
-/// `queues` says who waits for what, where and since when.
-#[track_caller]
-fn is_named(env: &Env, fs: &Fs, stuck: &Stuck, req: &Req, caller: &Process) {
-    thread::sleep(Duration::from_millis(20));
-    let text = std::fs::read_to_string(fs.control(env).join("queues")).expect("queues");
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(&format!("request unique={} ", req.unique())))
-        .unwrap_or_else(|| panic!("{} is missing in:\n{text}", req.unique()));
-    let field = |name: &str| {
-        line.split(' ')
-            .filter_map(|field| field.split_once('='))
-            .find_map(|(field, value)| (field == name).then_some(value))
-            .unwrap_or_else(|| panic!("no {name} in {line}"))
-    };
-    assert_eq!(field("queue"), "processing", "{line}");
-    assert_eq!(field("opcode"), stuck.opcode.name(), "{line}");
-    assert_eq!(field("nodeid"), stuck.nodeid.to_string(), "{line}");
-    assert_eq!(field("pid"), caller.pid().to_string(), "{line}");
-    let age: u64 = field("age_us").parse().expect("a number");
-    assert!((20_000..60_000_000).contains(&age), "{line}");
-}
-
-/// The daemon answers after all: what it grants is given back, once, and nothing is left.
-#[track_caller]
-fn is_given_back(env: &Env, fs: &Fs, stuck: &Stuck, model: &mut Model, req: &Req) {
-    answer(fs, model, req);
-    let mut given_back = 0;
-    while fs
-        .channel
-        .wait_readable(Duration::from_millis(200))
-        .expect("poll")
-    {
-        let next = fs.next();
-        match next.operation() {
-            rawfuse::Operation::Forget(arg) => {
-                assert_eq!((next.nodeid(), arg.nlookup), (FILE, 1));
-            }
-            rawfuse::Operation::Release(arg) => assert_eq!(arg.fh, FILE + 1000),
-            rawfuse::Operation::Releasedir(arg) => assert_eq!(arg.fh, abi::ROOT_ID + 2000),
-            _ => {}
-        }
-        match next.opcode() {
-            opcode if stuck.given_back == Some(opcode) => given_back += 1,
-            // The signal; and a READ's file was open, and is closed by its caller's death.
-            Opcode::Interrupt => {}
-            Opcode::Flush | Opcode::Release if stuck.opcode == Opcode::Read => {}
-            other => panic!("{} after a late {}", other.name(), stuck.opcode.name()),
-        }
-        answer(fs, model, &next);
-    }
-    let expected = usize::from(stuck.given_back.is_some());
-    assert_eq!(given_back, expected, "{}", stuck.opcode.name());
-    let waiting = fs.control(env).join("waiting");
-    assert_eq!(std::fs::read_to_string(waiting).expect("waiting"), "0\n");
 }
