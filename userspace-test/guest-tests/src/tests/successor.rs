@@ -4,8 +4,8 @@
 
 use crate::{
     caller::{call, process, Process, PATIENCE},
-    env::{slowness, Env},
-    fs::{self, Fs, Req},
+    env::Env,
+    fs::{self, Fs},
     handover,
     model::{self, Answer, Model, FILE},
     runner::skip,
@@ -20,7 +20,7 @@ use nix::{
     },
 };
 use rawfuse::{
-    abi::{self, NotifyCode, Opcode},
+    abi::{NotifyCode, Opcode},
     answer_init, Channel, Errno, InitConfig, MountOptions,
 };
 use std::{
@@ -29,7 +29,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 tests![
