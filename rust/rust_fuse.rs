@@ -90,7 +90,11 @@ impl kernel::InPlaceModule for RustFuse {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         let coexist = module_parameters::coexist.value();
         pin_init::pin_init_scope(move || {
-            let registry = Registry::new()?;
+            #[cfg(CONFIG_DEBUG_FS)]
+            let gallery = Some(ctl::debugfs::gallery()?);
+            #[cfg(not(CONFIG_DEBUG_FS))]
+            let gallery = None;
+            let registry = Registry::new(gallery)?;
             let ctl_inodes = ctl::fusectl::inode_cache()?;
             let settings = Settings {
                 endpoint: dev::endpoint,

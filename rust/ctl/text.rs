@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the files of the control file system say.
+//! What the files of the control file system, and those in debugfs, say.
 
 use crate::{
     abi::Opcode,

@@ -24,7 +24,7 @@ pub(crate) use connection::{Connection, Notified, Terms};
 pub(crate) use endpoint::{Endpoint, Line};
 pub(crate) use operation::{Created, Grants, Operation};
 pub(crate) use payload::Payload;
-pub(crate) use registry::Registry;
+pub(crate) use registry::{Exhibit, Gallery, Registry};
 pub(crate) use reply::{Data, Reply};
 pub(crate) use request::{Replied, Request};
 

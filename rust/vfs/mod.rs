@@ -13,6 +13,8 @@ pub(crate) mod acl;
 pub(crate) mod address_space;
 pub(crate) mod chardev;
 pub(crate) mod context;
+#[cfg(CONFIG_DEBUG_FS)]
+pub(crate) mod debugfs;
 pub(crate) mod dentry;
 pub(crate) mod fasync;
 pub(crate) mod file;

@@ -13,6 +13,7 @@ mod control;
 mod create;
 mod cred;
 mod daemon;
+mod debugfs;
 mod device;
 mod dir;
 mod dircache;
@@ -149,6 +150,7 @@ pub fn all() -> Vec<Test> {
         stuck::tests(),
         suspend::tests(),
         control::tests(),
+        debugfs::tests(),
         limits::tests(),
         programs::tests(),
         module::tests(),
