@@ -65,10 +65,8 @@ impl Acl<'_> {
         .ok_or(ENOMEM)?;
         let mut bytes = KVVec::new();
         // SAFETY: The value has that many bytes.
-        let copied = bytes.extend_from_slice(
-            unsafe { slice::from_raw_parts(value.as_ptr().cast(), size) },
-            GFP_KERNEL,
-        );
+        let value_bytes = unsafe { slice::from_raw_parts(value.as_ptr().cast(), size) };
+        let copied = bytes.extend_from_slice(value_bytes, GFP_KERNEL);
         // SAFETY: It was allocated for us.
         unsafe { bindings::kfree(value.as_ptr()) };
         copied?;

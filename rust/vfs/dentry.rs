@@ -432,9 +432,8 @@ pub(super) unsafe fn child<'a, T: FileSystem>(
         return Ok(Child::Known(known));
     }
     // SAFETY: The entry is valid and its directory locked; the name is copied.
-    let child =
-        from_err_ptr(unsafe { bindings::d_alloc_parallel(dir.as_ptr(), &dir.name_in(name)) })?;
-    let child = NonNull::new(child).ok_or(ENOMEM)?;
+    let child = unsafe { bindings::d_alloc_parallel(dir.as_ptr(), &dir.name_in(name)) };
+    let child = NonNull::new(from_err_ptr(child)?).ok_or(ENOMEM)?;
     // SAFETY: `d_alloc_parallel` took a reference, and says by a flag that is constant for everybody
     // else whose lookup it is.
     unsafe {

@@ -342,8 +342,8 @@ impl Writeback<'_> {
                 // SAFETY: Valid by the type invariants; the operations are for a closure of this type.
                 to_result(unsafe { bindings::iomap_writepages(&mut context) })
             }
-            // SAFETY: As above.
             What::Folio(folio) => {
+                // SAFETY: As above.
                 to_result(unsafe { bindings::iomap_writeback_folio(&mut context, folio) })
             }
         }

@@ -128,10 +128,9 @@ impl<T: FileSystem> INode<T> {
         // SAFETY: The inode and its mapping are valid.
         let folio =
             unsafe { bindings::filemap_lock_folio((*self.as_ptr()).i_mapping, index as usize) };
+        let folio = from_err_ptr(folio).ok()?;
         // SAFETY: The folio is locked, and there is a reference to it.
-        from_err_ptr(folio)
-            .ok()
-            .and_then(|folio| unsafe { LockedPage::from_raw(folio, index) })
+        unsafe { LockedPage::from_raw(folio, index) }
     }
 
     /// The page of that index, new if it is not in the page cache. Sleeps. `ENOMEM`.

@@ -8,8 +8,8 @@ use crate::{
     bindings,
     vfs::{filesystem::FileSystem, inode::INode},
 };
-use core::{ffi::CStr, marker::PhantomData, mem::MaybeUninit, ptr, slice};
-use kernel::{error::from_result, prelude::*};
+use core::{marker::PhantomData, mem::MaybeUninit, ptr, slice};
+use kernel::{error::from_result, prelude::*, str::CStrExt};
 
 /// The longest value that there can be, in bytes.
 pub(crate) const MAX_VALUE: usize = bindings::XATTR_SIZE_MAX as usize;
@@ -82,7 +82,7 @@ impl<X: XAttrOperations> Callbacks<X> {
 
     const HANDLER: bindings::xattr_handler = bindings::xattr_handler {
         // All names begin with this.
-        prefix: c"".as_ptr().cast(),
+        prefix: c"".to_bytes_with_nul().as_ptr(),
         get: Some(Self::get),
         set: Some(Self::set),
         ..pin_init::zeroed()
@@ -104,7 +104,7 @@ impl<X: XAttrOperations> Callbacks<X> {
             let (inode, name, to) = unsafe {
                 (
                     INode::from_raw(inode),
-                    CStr::from_ptr(name.cast()),
+                    CStr::from_char_ptr(name),
                     Destination::from_raw(value, size),
                 )
             };
@@ -127,7 +127,7 @@ impl<X: XAttrOperations> Callbacks<X> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The C side gives an inode of this file system and a name for the call.
-            let (inode, name) = unsafe { (INode::from_raw(inode), CStr::from_ptr(name.cast())) };
+            let (inode, name) = unsafe { (INode::from_raw(inode), CStr::from_char_ptr(name)) };
             if value.is_null() {
                 return X::remove(inode, name).map(|()| 0);
             }

@@ -167,10 +167,12 @@ fn work(dir: &Path, store: &Store, stop: &Path, progress: &Path) -> Result<(), W
             over.fetch_or(stop.exists(), Relaxed);
             thread::sleep(Duration::from_millis(5));
         }
-        let results = workers.into_iter().map(|worker| worker.join());
-        results.fold(Ok(()), |all, result| {
-            all.and(result.unwrap_or(Err("a panic".into())))
-        })
+        // All are waited for, whatever the first of them says.
+        let results: Vec<_> = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or(Err("a panic".into())))
+            .collect();
+        results.into_iter().collect()
     })
 }
 

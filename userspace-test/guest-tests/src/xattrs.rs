@@ -133,10 +133,13 @@ impl Set {
     }
 }
 
+/// Values by inode and name.
+type Values = BTreeMap<(u64, String), Vec<u8>>;
+
 /// The extended attributes of a model's inodes.
 #[derive(Clone, Default)]
 pub struct Store {
-    values: Arc<Mutex<BTreeMap<(u64, String), Vec<u8>>>>,
+    values: Arc<Mutex<Values>>,
     is_long: bool,
 }
 

@@ -261,10 +261,12 @@ fn no_reply_is_lost_or_doubled(env: &Env) {
         let serve = || teller.serve(&channel);
         let served = thread::scope(|scope| {
             let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(serve)).collect();
-            let ended = threads
+            // All are waited for, whatever the first of them says.
+            let ended: Vec<_> = threads
                 .into_iter()
-                .map(|thread| thread.join().expect("a thread"));
-            ended.fold(Ok(()), |all, one| all.and(one))
+                .map(|thread| thread.join().expect("a thread"))
+                .collect();
+            ended.into_iter().collect()
         });
         match served {
             Ok(()) => 0,

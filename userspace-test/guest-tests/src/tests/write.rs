@@ -464,10 +464,8 @@ fn size_is_the_writer_s_while_it_writes(env: &Env) {
     let served = with_contents(Fs::new(env), CONTENTS, 0);
     let path = served.path("file");
     served.hook(move |req| {
-        (req.opcode() == Opcode::Write).then(|| {
-            // The daemon has not got so far.
-            Answer::Nothing
-        })
+        // The daemon has not got so far.
+        (req.opcode() == Opcode::Write).then_some(Answer::Nothing)
     });
     let writer = {
         let file = open_to_write(&served, libc::O_WRONLY);
