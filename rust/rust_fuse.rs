@@ -27,7 +27,7 @@ mod fs;
 mod message;
 mod queue;
 #[cfg(CONFIG_KUNIT = "y")]
-#[path = "queue/tests.rs"]
+#[path = "queue/tests/mod.rs"]
 mod queue_tests;
 mod sys;
 mod trace;

@@ -26,6 +26,6 @@ mod model;
 #[path = "../../../rust/queue/mod.rs"]
 mod queue;
 #[cfg(test)]
-#[path = "../../../rust/queue/tests.rs"]
+#[path = "../../../rust/queue/tests/mod.rs"]
 mod queue_tests;
 mod sys;
