@@ -17,7 +17,10 @@ use crate::{
         time::Ticks,
     },
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::{Arc, ArcBorrow},
+};
 use zerocopy::FromBytes;
 
 /// What the daemon sent, as the kernel has it.
@@ -55,16 +58,20 @@ pub(super) fn block_bits(sb: &SuperBlock, attr: &Attr) -> u8 {
 /// # Errors
 ///
 /// The daemon's; `EIO` when it contradicts itself, and then the inode is bad.
-pub(super) fn fetch(inode: &INode, file: Option<&OpenFile>) -> Result<Attr> {
+pub(super) fn fetch(inode: &INode, file: Option<ArcBorrow<'_, OpenFile>>) -> Result<Attr> {
     let mount = Mount::of(inode);
     let mut arguments = GetattrIn::default();
-    if let (Some(file), true) = (file, inode.is_regular()) {
+    let file = file.filter(|_| inode.is_regular());
+    if let Some(file) = file {
         arguments.getattr_flags = getattr_flags::FH;
         arguments.fh = file.handle();
     }
     let asked = Asked::known(mount);
     let nodeid = inode.data().nodeid();
-    let request = Request::<op::Getattr>::new(&mount.connection, nodeid, &arguments)?;
+    let mut request = Request::<op::Getattr>::new(&mount.connection, nodeid, &arguments)?;
+    if let Some(file) = file {
+        request = request.then(Arc::from(file));
+    }
     let out = mount.connection.call(request)?.out()?;
     if !is_for(inode, &out.attr) {
         inode.data().make_bad();
@@ -93,7 +100,7 @@ fn best(inode: &INode, attr: Attr) -> Attr {
 }
 
 /// Asks the daemon for attributes if those in `mask` do not hold any more. Errors as [`fetch`].
-pub(super) fn update(inode: &INode, file: Option<&OpenFile>, mask: u32) -> Result {
+pub(super) fn update(inode: &INode, file: Option<ArcBorrow<'_, OpenFile>>, mask: u32) -> Result {
     if is_outdated(inode, mask) {
         inode.forget_acls();
         fetch(inode, file)?;

@@ -26,13 +26,13 @@ use crate::{
 use kernel::{
     iov::{IovIterDest, IovIterSource},
     prelude::*,
-    sync::ArcBorrow,
+    sync::{Arc, ArcBorrow},
 };
 
 /// Reads from a file of which the daemon wants nothing cached, and moves the position on.
 pub(super) fn read(
     inode: &INode,
-    file: &OpenFile,
+    file: ArcBorrow<'_, OpenFile>,
     io: &mut Io<'_>,
     iov: &mut IovIterDest<'_>,
 ) -> Result<usize> {
@@ -46,7 +46,7 @@ pub(super) fn read(
 /// Reads from `position` on, by one READ after another until one finds less than it asks for.
 pub(super) fn read_at(
     inode: &INode,
-    file: &OpenFile,
+    file: ArcBorrow<'_, OpenFile>,
     mut position: u64,
     iov: &mut IovIterDest<'_>,
 ) -> Result<usize> {
@@ -81,7 +81,7 @@ pub(super) fn read_at(
 /// One READ of up to `want` bytes; returns how many came.
 fn read_once(
     inode: &INode,
-    file: &OpenFile,
+    file: ArcBorrow<'_, OpenFile>,
     position: u64,
     iov: &mut IovIterDest<'_>,
     want: usize,
@@ -90,11 +90,12 @@ fn read_once(
     let arguments = ReadIn {
         read_flags: read_flags::LOCKOWNER,
         lock_owner: mount.owner_id(LockOwner::current()),
-        ..read::arguments(file, position, want)
+        ..read::arguments(&file, position, want)
     };
     let nodeid = inode.data().nodeid();
-    let request =
-        Request::<op::Read>::new(&mount.connection, nodeid, &arguments)?.reply_bytes(want)?;
+    let request = Request::<op::Read>::new(&mount.connection, nodeid, &arguments)?
+        .reply_bytes(want)?
+        .then(Arc::from(file));
     let reply = mount.connection.call(request)?;
     let bytes = reply.bytes();
     let copied = iov.copy_to_iter(bytes);
@@ -111,7 +112,7 @@ pub(super) fn write(
     io: &mut Io<'_>,
     iov: &mut IovIterSource<'_>,
 ) -> Result<usize> {
-    let _contents = Contents::lock(inode, &file, io, iov);
+    let _contents = Contents::lock(inode, file, io, iov);
     let len = io.check_write(iov)?;
     if len == 0 {
         return Ok(0);
@@ -216,7 +217,12 @@ enum Contents<'a> {
 impl<'a> Contents<'a> {
     /// Locks the contents: alone, unless the daemon takes writes in parallel and this one neither
     /// changes the size nor meets the page cache.
-    fn lock(inode: &'a INode, file: &OpenFile, io: &Io<'_>, iov: &IovIterSource<'_>) -> Self {
+    fn lock(
+        inode: &'a INode,
+        file: ArcBorrow<'_, OpenFile>,
+        io: &Io<'_>,
+        iov: &IovIterSource<'_>,
+    ) -> Self {
         let end = io.position().saturating_add(iov.len() as u64);
         let mode = &inode.data().io_mode;
         let parallel = file.has(open_flags::PARALLEL_DIRECT_WRITES)

@@ -351,7 +351,7 @@ impl FileOperations for RegularFile {
     }
 
     fn flush(inode: &INode, file: ArcBorrow<'_, OpenFile>, owner: LockOwner) -> Result {
-        sync::flush(inode, &file, owner)
+        sync::flush(inode, file, owner)
     }
 
     fn test_lock(inode: &INode, file: ArcBorrow<'_, OpenFile>, lock: &mut FileLock<'_>) -> Result {
@@ -386,9 +386,9 @@ impl FileOperations for RegularFile {
     ) -> Result<usize> {
         inode.data().check()?;
         if file.has(open_flags::DIRECT_IO) {
-            direct::read(inode, &file, io, iov)
+            direct::read(inode, file, io, iov)
         } else {
-            read::cached(inode, &file, io, iov)
+            read::cached(inode, file, io, iov)
         }
     }
 
@@ -407,7 +407,7 @@ impl FileOperations for RegularFile {
     }
 
     fn fsync(inode: &INode, file: ArcBorrow<'_, OpenFile>, sync: &Fsync<'_>) -> Result {
-        sync::fsync(inode, &file, sync)
+        sync::fsync(inode, file, sync)
     }
 
     fn mmap(inode: &INode, file: ArcBorrow<'_, OpenFile>, area: &Area<'_>) -> Result<Mapping> {
@@ -429,7 +429,7 @@ impl FileOperations for RegularFile {
     }
 
     fn fallocate(inode: &INode, file: ArcBorrow<'_, OpenFile>, what: &Allocation<'_>) -> Result {
-        range::fallocate(inode, &file, what)
+        range::fallocate(inode, file, what)
     }
 
     fn copy_range(
@@ -445,10 +445,10 @@ impl FileOperations for RegularFile {
             return seek.by_inode();
         }
         if seek.is_for_contents() {
-            return range::seek(inode, &file, seek);
+            return range::seek(inode, file, seek);
         }
         let _contents = inode.lock_contents();
-        attr::update(inode, Some(&file), SIZE_STAT)?;
+        attr::update(inode, Some(file), SIZE_STAT)?;
         seek.by_inode()
     }
 }

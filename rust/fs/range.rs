@@ -10,19 +10,26 @@ use super::{
 };
 use crate::{
     abi::{BmapIn, CopyFileRangeIn, FallocateIn, LseekIn},
-    message::{op, Request},
+    message::{op, Completion, Reply, Request},
     vfs::{
         file::{Allocation, CopyRange, OpenRef, Seek},
         inode_ops::{MODIFY_STATS, SIZE_STAT},
         super_block::PAGE_SIZE,
     },
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::{Arc, ArcBorrow},
+};
 
 /// Allocates or frees a range. See [`FileOperations::fallocate`].
 ///
 /// [`FileOperations::fallocate`]: crate::vfs::file::FileOperations::fallocate
-pub(super) fn fallocate(inode: &INode, file: &OpenFile, what: &Allocation<'_>) -> Result {
+pub(super) fn fallocate(
+    inode: &INode,
+    file: ArcBorrow<'_, OpenFile>,
+    what: &Allocation<'_>,
+) -> Result {
     if !what.is_understood() || Mount::of(inode).lacks.fallocate.get() {
         return Err(EOPNOTSUPP);
     }
@@ -34,7 +41,7 @@ pub(super) fn fallocate(inode: &INode, file: &OpenFile, what: &Allocation<'_>) -
 }
 
 /// The same, with the contents locked.
-fn allocate(inode: &INode, file: &OpenFile, what: &Allocation<'_>) -> Result {
+fn allocate(inode: &INode, file: ArcBorrow<'_, OpenFile>, what: &Allocation<'_>) -> Result {
     let (node, mount) = (inode.data(), Mount::of(inode));
     let (start, end) = what.range();
     if what.empties() {
@@ -53,7 +60,7 @@ fn allocate(inode: &INode, file: &OpenFile, what: &Allocation<'_>) -> Result {
         ..Default::default()
     };
     let request = Request::<op::Fallocate>::new(&mount.connection, node.nodeid(), &arguments)?;
-    match mount.connection.call(request) {
+    match mount.connection.call(request.then(Arc::from(file))) {
         Err(err) if err == ENOSYS => {
             mount.lacks.fallocate.set();
             return Err(EOPNOTSUPP);
@@ -78,7 +85,7 @@ fn allocate(inode: &INode, file: &OpenFile, what: &Allocation<'_>) -> Result {
 }
 
 /// Finds data or a hole.
-pub(super) fn seek(inode: &INode, file: &OpenFile, seek: &Seek<'_>) -> Result<i64> {
+pub(super) fn seek(inode: &INode, file: ArcBorrow<'_, OpenFile>, seek: &Seek<'_>) -> Result<i64> {
     let mount = Mount::of(inode);
     let _contents = inode.lock_contents();
     if !mount.lacks.lseek.get() {
@@ -91,7 +98,7 @@ pub(super) fn seek(inode: &INode, file: &OpenFile, seek: &Seek<'_>) -> Result<i6
         };
         let nodeid = inode.data().nodeid();
         let request = Request::<op::Lseek>::new(&mount.connection, nodeid, &arguments)?;
-        match mount.connection.call(request) {
+        match mount.connection.call(request.then(Arc::from(file))) {
             Err(err) if err == ENOSYS => mount.lacks.lseek.set(),
             reply => return seek.set(reply?.out()?.offset),
         }
@@ -170,22 +177,41 @@ fn send_copy(
         len: range.len,
         flags: range.flags.into(),
     };
+    let files = Arc::new(
+        Files {
+            _source: Arc::from(from.data()),
+            target: Arc::from(to.data()),
+        },
+        GFP_KERNEL,
+    )?;
     let connection = &mount.connection;
     if !mount.lacks.copy_file_range_64.get() {
         let request = Request::<op::CopyFileRange64>::new(connection, nodeid, &arguments)?;
-        match connection.call(request) {
+        match connection.call(request.then(files.clone())) {
             Err(err) if err == ENOSYS => mount.lacks.copy_file_range_64.set(),
             reply => return checked(reply?.out()?.bytes_copied, arguments.len),
         }
     }
     arguments.len = arguments.len.min(OLD_MAX);
     let request = Request::<op::CopyFileRange>::new(connection, nodeid, &arguments)?;
-    match connection.call(request) {
+    match connection.call(request.then(files)) {
         Err(err) if err == ENOSYS => {
             mount.lacks.copy_file_range.set();
             Err(EOPNOTSUPP)
         }
         reply => checked(reply?.out()?.size.into(), arguments.len),
+    }
+}
+
+/// What a copy needs open until it has ended.
+struct Files {
+    _source: Arc<OpenFile>,
+    target: Arc<OpenFile>,
+}
+
+impl Completion for Files {
+    fn ended(&self, reply: &mut Reply, outcome: Result) {
+        self.target.ended(reply, outcome);
     }
 }
 

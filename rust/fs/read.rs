@@ -32,7 +32,7 @@ use kernel::{
 /// Reads through the page cache.
 pub(super) fn cached(
     inode: &INode,
-    file: &OpenFile,
+    file: ArcBorrow<'_, OpenFile>,
     io: &mut Io<'_>,
     iov: &mut IovIterDest<'_>,
 ) -> Result<usize> {
@@ -96,7 +96,7 @@ impl AddressSpaceOperations for Pages {
         if io.position() >= inode.size() {
             return Ok(0);
         }
-        direct::read_at(inode, &file, io.position(), iov)
+        direct::read_at(inode, file, io.position(), iov)
     }
 
     fn direct_write(

@@ -57,7 +57,7 @@ impl FileOperations for DirectoryFile {
     }
 
     fn fsync(inode: &INode, file: ArcBorrow<'_, OpenFile>, sync: &Fsync<'_>) -> Result {
-        sync::fsync_directory(inode, &file, sync)
+        sync::fsync_directory(inode, file, sync)
     }
 
     fn ioctl(inode: &INode, file: ArcBorrow<'_, OpenFile>, call: &Ioctl) -> Result<isize> {
@@ -75,10 +75,10 @@ impl FileOperations for DirectoryFile {
         }
         let emitted = if wants_plus(inode, entries) {
             let (sighting, asked) = (Sighting::of(inode), Asked::unknown(Mount::of(inode)));
-            ask::<op::Readdirplus>(inode, &file, entries)
+            ask::<op::Readdirplus>(inode, file, entries)
                 .and_then(|reply| emit_plus(inode, &file, reply.bytes(), entries, sighting, asked))
         } else {
-            ask::<op::Readdir>(inode, &file, entries)
+            ask::<op::Readdir>(inode, file, entries)
                 .and_then(|reply| emit(inode, &file, reply.bytes(), entries))
         };
         invalidate_atime(inode);
@@ -98,7 +98,7 @@ fn wants_plus(dir: &INode, entries: &DirEmitter<'_, Fuse>) -> bool {
 /// Asks for entries from the position on.
 fn ask<O: Operation<In = ReadIn>>(
     dir: &INode,
-    file: &OpenFile,
+    file: ArcBorrow<'_, OpenFile>,
     entries: &DirEmitter<'_, Fuse>,
 ) -> Result<Replied<O>> {
     let (node, mount) = (dir.data(), Mount::of(dir));
@@ -113,8 +113,9 @@ fn ask<O: Operation<In = ReadIn>>(
         flags: file.flags(),
         ..Default::default()
     };
-    let request =
-        Request::<O>::new(&mount.connection, node.nodeid(), &arguments)?.reply_bytes(size)?;
+    let request = Request::<O>::new(&mount.connection, node.nodeid(), &arguments)?
+        .reply_bytes(size)?
+        .then(Arc::from(file));
     let _serial = node.serialize(mount);
     mount.connection.call(request)
 }

@@ -6,7 +6,7 @@ use super::{
     attr,
     inode::{self, is_for, Asked},
     mount::{Mount, Token},
-    open::RegularFile,
+    open::{OpenFile, RegularFile},
     permission::allow_current_process,
     writeback, DEntry, INode, OwnedINode,
 };
@@ -58,7 +58,7 @@ pub(super) fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes)
 
 /// Takes the set-user-ID and set-group-ID bits out of the mode that the daemon has.
 fn clear_set_ids(inode: &INode, changes: &mut Changes) -> Result {
-    attr::fetch(inode, changes.file::<RegularFile>().as_deref())?;
+    attr::fetch(inode, changes.file::<RegularFile>())?;
     let mode = inode.mode();
     let mut cleared = mode & !SET_UID;
     if mode & GROUP_EXECUTES != 0 {
@@ -102,6 +102,7 @@ fn change(id_map: IdMap<'_>, inode: &INode, dentry: &DEntry, changes: &mut Chang
 
     let late = Arc::new(
         Late {
+            _file: changes.file::<RegularFile>().map(Arc::from),
             inode: inode.grab().ok_or(ESTALE)?,
             _token: mount.pending.token(),
         },
@@ -194,6 +195,8 @@ fn parts(NewTime { time, .. }: NewTime) -> (u64, u32) {
 
 /// Told of the end of a SETATTR whose caller was killed.
 struct Late {
+    /// The daemon keeps it open until then.
+    _file: Option<Arc<OpenFile>>,
     // Goes before the token, which lets the superblock go.
     inode: OwnedINode,
     _token: Token,

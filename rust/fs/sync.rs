@@ -15,10 +15,13 @@ use crate::{
         inode_ops::BLOCKS_STAT,
     },
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::{Arc, ArcBorrow},
+};
 
 /// A descriptor of a file is closed: what is dirty is written back, and the daemon is told.
-pub(super) fn flush(inode: &INode, file: &OpenFile, owner: LockOwner) -> Result {
+pub(super) fn flush(inode: &INode, file: ArcBorrow<'_, OpenFile>, owner: LockOwner) -> Result {
     let mount = Mount::of(inode);
     inode.data().check()?;
     if file.has(open_flags::NOFLUSH) && !mount.features().writeback_cache {
@@ -36,7 +39,7 @@ pub(super) fn flush(inode: &INode, file: &OpenFile, owner: LockOwner) -> Result 
     Ok(())
 }
 
-fn send_flush(inode: &INode, file: &OpenFile, owner: LockOwner) -> Result {
+fn send_flush(inode: &INode, file: ArcBorrow<'_, OpenFile>, owner: LockOwner) -> Result {
     let mount = Mount::of(inode);
     file.count_flush();
     let arguments = FlushIn {
@@ -49,7 +52,8 @@ fn send_flush(inode: &INode, file: &OpenFile, owner: LockOwner) -> Result {
         mount.connection.caller_or_overflow(),
         inode.data().nodeid(),
         &arguments,
-    )?;
+    )?
+    .then(Arc::from(file));
     if is_being_killed() {
         // Nobody is left to be told how it went, and a daemon that hangs must not keep the dead.
         return mount.connection.submit(request.force());
@@ -59,7 +63,7 @@ fn send_flush(inode: &INode, file: &OpenFile, owner: LockOwner) -> Result {
 }
 
 /// See [`FileOperations::fsync`](crate::vfs::file::FileOperations::fsync); for a regular file.
-pub(super) fn fsync(inode: &INode, file: &OpenFile, sync: &Fsync<'_>) -> Result {
+pub(super) fn fsync(inode: &INode, file: ArcBorrow<'_, OpenFile>, sync: &Fsync<'_>) -> Result {
     inode.data().check()?;
     let _contents = inode.lock_contents();
     sync.write_back()?;
@@ -70,7 +74,11 @@ pub(super) fn fsync(inode: &INode, file: &OpenFile, sync: &Fsync<'_>) -> Result 
 }
 
 /// The same for a directory.
-pub(super) fn fsync_directory(inode: &INode, file: &OpenFile, sync: &Fsync<'_>) -> Result {
+pub(super) fn fsync_directory(
+    inode: &INode,
+    file: ArcBorrow<'_, OpenFile>,
+    sync: &Fsync<'_>,
+) -> Result {
     inode.data().check()?;
     let _contents = inode.lock_contents();
     send::<op::Fsyncdir>(inode, file, sync, &Mount::of(inode).lacks.fsyncdir)
@@ -78,7 +86,7 @@ pub(super) fn fsync_directory(inode: &INode, file: &OpenFile, sync: &Fsync<'_>) 
 
 fn send<O: Operation<In = FsyncIn>>(
     inode: &INode,
-    file: &OpenFile,
+    file: ArcBorrow<'_, OpenFile>,
     sync: &Fsync<'_>,
     lacking: &Flag,
 ) -> Result {
@@ -96,7 +104,8 @@ fn send<O: Operation<In = FsyncIn>>(
     };
     let connection = &Mount::of(inode).connection;
     let request = Request::<O>::new(connection, inode.data().nodeid(), &arguments)?;
-    unless_lacking(connection.call(request).map(|_| ()), lacking)
+    let reply = connection.call(request.then(Arc::from(file)));
+    unless_lacking(reply.map(|_| ()), lacking)
 }
 
 /// What a daemon does not have it need not be asked for again.

@@ -40,7 +40,7 @@ pub(super) fn cached(
 ) -> Result<usize> {
     let mut stays = is_ahead(inode);
     if stays {
-        attr::update(inode, Some(&file), SIZE_STAT | MODE_STAT)?;
+        attr::update(inode, Some(file), SIZE_STAT | MODE_STAT)?;
         // The daemon takes the set-user-ID bits with a WRITE, which must not be too late.
         stays = !(Mount::of(inode).features().handle_killpriv_v2 && io.takes_set_ids());
     }

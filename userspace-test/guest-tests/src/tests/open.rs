@@ -3,7 +3,7 @@
 //! Opening and closing files.
 
 use crate::{
-    caller::call,
+    caller::{call, process},
     env::Env,
     fs::Fs,
     model::{Answer, Model, Served, FILE},
@@ -33,6 +33,7 @@ tests![
     lock_owner_is_the_process_s,
     o_path_opens_nothing,
     release_after_exit,
+    release_waits_for_what_a_killed_caller_asked,
 ];
 
 fn what_is_on_the_wire(env: &Env) {
@@ -284,4 +285,72 @@ fn release_after_exit(env: &Env) {
     let release = fs.expect(Opcode::Release);
     fs.reply_bytes(&release, &[]);
     assert!(opener.ended_within(crate::caller::PATIENCE).is_some());
+}
+
+/// Something to be done with an open file, and the request that it makes.
+type Deed = (Opcode, fn(&std::fs::File) -> std::io::Result<()>);
+
+const DEEDS: [Deed; 6] = [
+    (Opcode::Read, |file| read_direct(file)),
+    (Opcode::Fsync, |file| file.sync_all()),
+    (Opcode::Setattr, |file| file.set_len(1)),
+    (Opcode::Fallocate, |file| {
+        Ok(nix::fcntl::fallocate(
+            file,
+            nix::fcntl::FallocateFlags::empty(),
+            0,
+            1,
+        )?)
+    }),
+    (Opcode::Lseek, |file| {
+        sys::lseek(file.as_fd(), 0, libc::SEEK_DATA).map(drop)
+    }),
+    (Opcode::CopyFileRange64, |file| {
+        sys::copy_file_range((file, 0), (file, 4096), 1).map(drop)
+    }),
+];
+
+fn read_direct(file: &std::fs::File) -> std::io::Result<()> {
+    let mut memory = vec![0; 8192];
+    let aligned = memory.as_ptr().align_offset(4096);
+    (&*file).read(&mut memory[aligned..aligned + 4096])?;
+    Ok(())
+}
+
+fn release_waits_for_what_a_killed_caller_asked(env: &Env) {
+    for (opcode, act) in DEEDS {
+        let fs = Fs::new(env);
+        let path = fs.path("x");
+        let caller = process(|| {
+            let file = sys::open_with(&path, libc::O_RDWR | libc::O_DIRECT).expect("open");
+            system::errno(act(&file))
+        });
+        let lookup = fs.expect(Opcode::Lookup);
+        fs.reply(&lookup, &Model::cached().entry(FILE));
+        let open = fs.expect(Opcode::Open);
+        let out = abi::OpenOut {
+            fh: 7,
+            open_flags: open_flags::NOFLUSH,
+            ..Default::default()
+        };
+        fs.reply(&open, &out);
+        let asked = loop {
+            let request = fs.next();
+            if request.opcode() == opcode {
+                break request;
+            }
+            // Whether the file has capabilities that a write takes away.
+            assert_eq!(request.opcode(), Opcode::Getxattr);
+            fs.reply_error(&request, Errno::ENOSYS);
+        };
+        caller.signal(nix::sys::signal::Signal::SIGKILL);
+        fs.expect(Opcode::Interrupt);
+        // The daemon may still use what it calls by that number.
+        fs.expect_silence(Duration::from_millis(100));
+        fs.reply_error(&asked, Errno::EIO);
+        let release = fs.expect(Opcode::Release);
+        assert_eq!(release.arg::<abi::ReleaseIn>().fh, 7, "{opcode:?}");
+        fs.reply_bytes(&release, &[]);
+        assert!(caller.ended_within(crate::caller::PATIENCE).is_some());
+    }
 }
