@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Checks of the source that no compiler makes: where `unsafe` may be, who may use whom.
 
-    check.py TREE unsafe|safety|floors|files
+    check.py TREE unsafe|safety|floors|files|rules
 
 Prints what is wrong, a line each, and exits with 1 when something is.
 """
@@ -181,7 +181,43 @@ def check_files(tree):
                 yield f"{name}:{number}: unfinished: {line.strip()}"
 
 
-CHECKS = {"unsafe": check_unsafe, "safety": check_safety, "floors": check_floors, "files": check_files}
+# The page with the table of the queues' rules, the heading above it, and how many rules there are.
+RULES_PAGE = "docs/ARCHITECTURE.md"
+RULES_HEADING = "## The rules, and where they are shown\n"
+RULES = 8
+
+
+def functions(tree, *folders):
+    """The names of all functions in the Rust files of these folders."""
+    paths = (path for folder in folders for path in sorted((tree / folder).rglob("*.rs")))
+    return {name for path in paths for name in re.findall(r"\bfn (\w+)", code(path.read_text()))}
+
+
+def check_rules(tree):
+    """Each rule of the queues has tests, and they exist."""
+    section = (tree / RULES_PAGE).read_text().partition(RULES_HEADING)[2].partition("\n## ")[0]
+    rows = {}
+    for line in section.splitlines():
+        if match := re.match(r"\| (\d+) \| ", line):
+            # A bar in a cell has a backslash.
+            rows[int(match[1])] = "|".join(re.split(r"(?<!\\)\|", line)[3:])
+    known = {"queue": functions(tree, "rust/queue", "userspace-test/queue-model/src")}
+    for rule in range(1, RULES + 1):
+        tests = re.findall(r"`([^`]+)`", rows.get(rule, ""))
+        if not tests:
+            yield f"{RULES_PAGE}: rule {rule} of the queues has no test in the table of rules"
+        for test in tests:
+            file, _, name = test.rpartition("::")
+            if file:
+                path = tree / f"userspace-test/guest-tests/src/tests/{file}.rs"
+                source = code(path.read_text()) if path.is_file() else ""
+                known.setdefault(file, set(re.findall(r"\bfn (\w+)", source)))
+            if name not in known[file or "queue"]:
+                where = f"guest-tests/src/tests/{file}.rs" if file else "rust/queue or queue-model/src"
+                yield f"{RULES_PAGE}: rule {rule} is shown by {test}, but there is no such test in {where}"
+
+
+CHECKS = {"unsafe": check_unsafe, "safety": check_safety, "floors": check_floors, "files": check_files, "rules": check_rules}
 
 
 def main():
