@@ -9,8 +9,9 @@ FLAVOUR ?= release
 MODULE ?= rust_fuse
 # What is asked of `make test` (all): lint host kunit guest cfuse parity hosts demo debug self
 SECTIONS ?=
+QUEUE_MODEL_ITERATIONS ?= 20000
 
-.PHONY: help run test test-long parity module kernel userspace shell lint fmt doc rust-analyzer clean
+.PHONY: help run test test-long parity queue-model module kernel userspace shell lint fmt doc rust-analyzer clean
 # The scripts share what they build, one after the other.
 .NOTPARALLEL:
 
@@ -29,6 +30,10 @@ test: ## all that CI runs (SECTIONS="lint host ..." for a part of it)
 
 test-long: ## a million requests, a thousand kills, more interleavings: takes hours
 	@$(SCRIPTS)/test long
+
+queue-model: ## the queues on very many schedules: QUEUE_MODEL_ITERATIONS for each scenario
+	@cd userspace-test && QUEUE_MODEL_ITERATIONS=$(QUEUE_MODEL_ITERATIONS) \
+		cargo test --package queue-model --lib --target-dir ../build/userspace/host model::
 
 parity: ## docs/PARITY.md, from docs/parity.tsv and the tests that it names
 	@$(SCRIPTS)/parity

@@ -27,7 +27,7 @@ use std::sync::{
 
 #[test]
 fn an_abort_ends_everything() {
-    explore(2000, || {
+    explore(4400, || {
         let (queue, device) = started();
         queue.set_max_background(1);
         let manners = [Manner::CORRECT, Manner::POLLING, Manner::MORTAL];
@@ -60,7 +60,7 @@ fn an_abort_ends_everything() {
 
 #[test]
 fn a_time_out_aborts_everything_or_nothing() {
-    explore(1500, || {
+    explore(3300, || {
         let (queue, device) = started();
         queue.set_max_background(1);
         let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
@@ -97,7 +97,7 @@ fn a_time_out_aborts_everything_or_nothing() {
 
 #[test]
 fn two_aborts_at_once_end_everything_once() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let calls = callers(&queue, 1..4);
         let reader = go(&queue, move |queue| {
@@ -115,7 +115,7 @@ fn two_aborts_at_once_end_everything_once() {
 
 #[test]
 fn drained_means_that_all_ends_were_told() {
-    explore(1500, || {
+    explore(3300, || {
         let (queue, device) = started();
         queue.set_max_background(2);
         let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
@@ -142,7 +142,7 @@ fn drained_means_that_all_ends_were_told() {
 
 #[test]
 fn a_closed_device_aborts_what_it_was_processing() {
-    explore(1500, || {
+    explore(3300, || {
         let (queue, device) = started();
         let second = queue.attach().expect("it is connected");
         let servers = servers(&queue, second, &[Manner::CORRECT]);
@@ -179,7 +179,7 @@ fn a_closed_device_aborts_what_it_was_processing() {
 
 #[test]
 fn closing_the_last_device_aborts_everything() {
-    explore(1500, || {
+    explore(3300, || {
         let (queue, device) = started();
         let second = queue.attach().expect("it is connected");
         let leavers = [device, second].map(|device| {
@@ -208,7 +208,7 @@ fn closing_the_last_device_aborts_everything() {
 
 #[test]
 fn an_abort_opens_the_gate_for_nobody() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = made();
         books(|books| books.gate_is_shut = true);
         let servers = servers(&queue, device, &[Manner::CORRECT]);
@@ -238,7 +238,7 @@ fn an_abort_opens_the_gate_for_nobody() {
 
 #[test]
 fn everything_at_once() {
-    explore(3000, || {
+    explore(6600, || {
         let (queue, device) = made();
         let second = queue.attach().expect("it is connected");
         let mut rng = thread_rng();
@@ -289,7 +289,7 @@ fn everything_at_once() {
 
 #[test]
 fn what_is_sent_again_is_answered_once() {
-    explore(2000, || {
+    explore(4400, || {
         let (queue, device) = started();
         let second = queue.attach().expect("it is connected");
         queue.set_max_background(1);
@@ -319,7 +319,7 @@ fn what_is_sent_again_is_answered_once() {
 
 #[test]
 fn a_successor_answers_what_a_dead_daemon_had() {
-    explore(2000, || {
+    explore(4400, || {
         let (queue, device) = started();
         queue.recover();
         let calls = callers(&queue, 1..4);
@@ -349,7 +349,7 @@ fn a_successor_answers_what_a_dead_daemon_had() {
 /// for the other device, which is kept open.
 #[test]
 fn a_daemon_killed_in_a_copy_leaves_its_request_to_another() {
-    explore(2000, || {
+    explore(4400, || {
         let (queue, device) = started();
         queue.set_max_background(1);
         let kept = queue.attach().expect("it is connected");
@@ -436,7 +436,7 @@ fn what_was_in_a_copy_is_put_back_in_its_order() {
 
 #[test]
 fn a_reply_cut_short_by_a_kill_does_not_answer() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let caller = go(&queue, |queue| call(queue, 1, false));
         let work = queue.read(device, true, 1).expect("a request comes");
@@ -475,7 +475,7 @@ fn a_reply_cut_short_by_a_kill_does_not_answer() {
 /// The daemon waits for memory that comes when all is aborted, and not before.
 #[test]
 fn an_abort_breaks_a_copy_that_waits_for_memory() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let answers = thread_rng().gen::<bool>();
         let aborted = Arc::new(AtomicBool::new(false));

@@ -23,7 +23,7 @@ use crate::{
 
 #[test]
 fn calls_are_answered() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
         let twice = |first| {
@@ -44,7 +44,7 @@ fn calls_are_answered() {
 
 #[test]
 fn daemons_that_poll_miss_nothing() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let servers = servers(&queue, device, &[Manner::POLLING, Manner::POLLING]);
         let callers = callers(&queue, 1..4);
@@ -59,7 +59,7 @@ fn daemons_that_poll_miss_nothing() {
 
 #[test]
 fn daemons_that_poll_and_that_sleep_miss_nothing() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let servers = servers(&queue, device, &[Manner::POLLING, Manner::CORRECT]);
         let callers = callers(&queue, 1..4);
@@ -76,7 +76,7 @@ fn daemons_that_poll_and_that_sleep_miss_nothing() {
 
 #[test]
 fn careless_daemons_hang_nobody() {
-    explore(1500, || {
+    explore(3300, || {
         let (queue, device) = started();
         let servers = servers(&queue, device, &[Manner::CARELESS; 2]);
         let mut calls = callers(&queue, 1..4);
@@ -98,7 +98,7 @@ fn careless_daemons_hang_nobody() {
 
 #[test]
 fn forgets_are_read_once() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let three = Manner {
             max_forgets: 3,
@@ -121,7 +121,7 @@ fn forgets_are_read_once() {
 
 #[test]
 fn a_signal_interrupts_what_was_sent() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let caller = go(&queue, |queue| call(queue, 1, false));
         let daemon = go(&queue, move |queue| {
@@ -145,7 +145,7 @@ fn a_signal_interrupts_what_was_sent() {
 
 #[test]
 fn signals_interrupt_once() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
         let callers = callers(&queue, 1..4);
@@ -162,7 +162,7 @@ fn signals_interrupt_once() {
 
 #[test]
 fn killed_callers_leave() {
-    explore(2000, || {
+    explore(4400, || {
         let (queue, device) = started();
         let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
         let callers = callers(&queue, 1..5);
@@ -187,7 +187,7 @@ fn killed_callers_leave() {
 
 #[test]
 fn a_killed_caller_does_not_wait_for_the_daemon() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let caller = go(&queue, |queue| call(queue, 1, false));
         let daemon = go(&queue, move |queue| {
@@ -209,7 +209,7 @@ fn a_killed_caller_does_not_wait_for_the_daemon() {
 
 #[test]
 fn a_killed_caller_takes_back_what_nobody_has_read() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let victim = go(&queue, |queue| call(queue, 1, false));
         let other = go(&queue, |queue| call(queue, 2, false));
@@ -224,7 +224,7 @@ fn a_killed_caller_takes_back_what_nobody_has_read() {
 
 #[test]
 fn what_is_forced_is_sent_without_its_caller() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = made();
         let victim = go(&queue, |queue| call(queue, 1, true));
         victim.task.signal(Signal::Fatal);
@@ -244,7 +244,7 @@ fn what_is_forced_is_sent_without_its_caller() {
 
 #[test]
 fn readers_with_signals_lose_nothing() {
-    explore(1500, || {
+    explore(3300, || {
         let (queue, device) = started();
         let servers = servers(&queue, device, &[Manner::CORRECT; 3]);
         let callers = callers(&queue, 1..4);
@@ -265,7 +265,7 @@ fn readers_with_signals_lose_nothing() {
 
 #[test]
 fn killed_callers_and_readers_with_signals_lose_nothing() {
-    explore(2000, || {
+    explore(4400, || {
         let (queue, device) = started();
         let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
         let callers = callers(&queue, 1..5);
@@ -287,7 +287,7 @@ fn killed_callers_and_readers_with_signals_lose_nothing() {
 
 #[test]
 fn one_of_two_answers_is_accepted() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = started();
         let caller = go(&queue, |queue| call(queue, 1, false));
         let work = queue.read(device, true, 1).expect("a request comes");

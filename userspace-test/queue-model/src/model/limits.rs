@@ -14,7 +14,7 @@ use shuttle::rand::{thread_rng, Rng};
 
 #[test]
 fn no_more_background_requests_are_active_than_may_be() {
-    explore(1500, || {
+    explore(3300, || {
         let (queue, device) = started();
         let max = thread_rng().gen_range(1..4);
         queue.set_max_background(max);
@@ -45,7 +45,7 @@ fn no_more_background_requests_are_active_than_may_be() {
 
 #[test]
 fn limits_change_under_load() {
-    explore(1500, || {
+    explore(3300, || {
         let (queue, device) = started();
         queue.set_max_background(0);
         let servers = servers(&queue, device, &[Manner::CARELESS; 2]);
@@ -66,7 +66,7 @@ fn limits_change_under_load() {
 
 #[test]
 fn nothing_passes_the_gate_before_init() {
-    explore(1500, || {
+    explore(3300, || {
         let (queue, device) = made();
         books(|books| books.gate_is_shut = true);
         let servers = servers(&queue, device, &[Manner::CORRECT; 2]);
@@ -88,7 +88,7 @@ fn nothing_passes_the_gate_before_init() {
 
 #[test]
 fn memory_runs_out() {
-    explore(1500, || {
+    explore(3300, || {
         let (queue, device) = started();
         Memory::leave(Some(thread_rng().gen_range(0..6)));
         let mut calls = callers(&queue, 1..4);
@@ -118,7 +118,7 @@ fn memory_runs_out() {
 
 #[test]
 fn a_refused_connection_hangs_nobody() {
-    explore(1000, || {
+    explore(2200, || {
         let (queue, device) = made();
         books(|books| books.gate_is_shut = true);
         let servers = servers(&queue, device, &[Manner::CORRECT; 2]);

@@ -21,6 +21,11 @@ use shuttle::{
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet},
+    io::{stderr, Write},
+    sync::{
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        Arc,
+    },
     time::Duration,
 };
 
@@ -324,22 +329,62 @@ pub(crate) fn close(queue: &Queue<Probe>) {
     });
 }
 
+/// The environment's word for how many schedules, or sequences, each test runs.
+fn wanted() -> Option<usize> {
+    let wanted = std::env::var("QUEUE_MODEL_ITERATIONS").ok()?;
+    Some(wanted.parse().expect("QUEUE_MODEL_ITERATIONS is a number"))
+}
+
 /// How many schedules, or sequences, a test runs: `usual` unless the environment says otherwise.
 pub(crate) fn iterations(usual: usize) -> usize {
-    std::env::var("QUEUE_MODEL_ITERATIONS")
-        .ok()
-        .map_or(usual, |n| {
-            n.parse().expect("QUEUE_MODEL_ITERATIONS is a number")
-        })
+    wanted().unwrap_or(usual)
+}
+
+/// How far a test has come. Told a tenth at a time, when the environment says how far to go.
+pub(crate) struct Progress {
+    test: String,
+    of: usize,
+    done: AtomicUsize,
+    is_told: bool,
+}
+
+impl Progress {
+    /// Of the test that runs in this thread.
+    pub(crate) fn new(of: usize) -> Self {
+        Progress {
+            test: std::thread::current().name().unwrap_or("?").to_owned(),
+            of,
+            done: AtomicUsize::new(0),
+            is_told: wanted().is_some(),
+        }
+    }
+
+    pub(crate) fn step(&self) {
+        let done = self.done.fetch_add(1, Relaxed) + 1;
+        let tenths = |done| done * 10 / self.of;
+        if self.is_told && tenths(done) != tenths(done - 1) {
+            // Not by a macro, whose output the test harness would keep until the end.
+            let _ = writeln!(stderr(), "{}: {done} of {}", self.test, self.of);
+        }
+    }
 }
 
 /// Runs `scenario` under schedulers that choose at random, and that choose a few bad moments to
 /// switch (PCT).
 pub(crate) fn explore(usual: usize, scenario: fn()) {
     let n = iterations(usual);
-    run(RandomScheduler::new(n.div_ceil(2)), scenario);
-    run(PctScheduler::new(3, n.div_ceil(4)), scenario);
-    run(PctScheduler::new(6, n.div_ceil(4)), scenario);
+    let (half, quarter) = (n.div_ceil(2), n.div_ceil(4));
+    let progress = Arc::new(Progress::new(half + 2 * quarter));
+    let counted = || {
+        let progress = progress.clone();
+        move || {
+            scenario();
+            progress.step();
+        }
+    };
+    run(RandomScheduler::new(half), counted());
+    run(PctScheduler::new(3, quarter), counted());
+    run(PctScheduler::new(6, quarter), counted());
 }
 
 fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {

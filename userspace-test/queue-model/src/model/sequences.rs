@@ -10,7 +10,7 @@ use super::{
     plain::{Copied, Got, Plain},
     reply_to, run, submit,
     threads::{go, Running},
-    Probe, RESEND_BIT,
+    Probe, Progress, RESEND_BIT,
 };
 use crate::{
     queue::{Delivery, DeviceId, InterruptAnswer, Place, Queue, Work, INTERRUPT_BIT},
@@ -601,8 +601,10 @@ fn play(ops: &[Op]) {
 
 #[test]
 fn operations_do_what_the_rules_say() {
+    let count = iterations(400);
+    let progress = Progress::new(count);
     let config = ProptestConfig {
-        cases: iterations(400) as u32,
+        cases: count as u32,
         failure_persistence: None,
         max_shrink_iters: 4000,
         ..ProptestConfig::default()
@@ -613,6 +615,7 @@ fn operations_do_what_the_rules_say() {
             ops.insert(0, Op::Start { batch: true });
         }
         run(RandomScheduler::new_from_seed(seed, 1), move || play(&ops));
+        progress.step();
         Ok(())
     });
     if let Err(error) = outcome {
