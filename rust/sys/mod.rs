@@ -39,7 +39,7 @@ pub(crate) fn comm() -> [u8; 16] {
     let task = kernel::current!().as_ptr();
     // SAFETY: The current thread is there. Its name may change while it is read, as everybody who reads
     // it puts up with; of any bytes there are this makes bytes.
-    let mut comm: [u8; 16] = unsafe { core::ptr::read(&raw const (*task).comm).map(|c| c as u8) };
+    let mut comm: [u8; 16] = unsafe { core::ptr::read(&raw const (*task).comm) };
     comm[15] = 0;
     comm
 }
