@@ -50,7 +50,7 @@ impl Direntplus {
 }
 
 /// The longest name of an entry, in bytes: that of a path without its end.
-pub const NAME_MAX: usize = 4095;
+const NAME_MAX: usize = 4095;
 
 /// What is next in the reply to `READDIR` or `READDIRPLUS`.
 pub enum NextEntry<'a, T> {

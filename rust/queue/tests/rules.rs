@@ -74,6 +74,8 @@ mod tests {
         }
         let counts = queue.counts();
         assert!(counts.background == 6 && counts.active_background == 4);
+        let passed = |place: Place| counts.passed[place as usize];
+        assert!(passed(Place::Pending) == 4 && passed(Place::Reading) == 3);
 
         writing.finish(Ok(()))?;
         reading.sent()?;
