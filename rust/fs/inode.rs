@@ -262,7 +262,7 @@ pub(super) fn root(sb: &SuperBlock, mode: u32) -> Result<OwnedINode> {
 }
 
 /// The inode's names or extended attributes have changed, and with them the time of its last change.
-pub(super) fn names_changed(inode: &INode) {
+pub(super) fn ctime_changed(inode: &INode) {
     inode.data().invalidate(CTIME_STAT);
     touch(inode);
 }
@@ -289,7 +289,7 @@ pub(super) fn unlinked(inode: &INode) {
     locked.set_link_count(left);
     drop(locked);
     drop(state);
-    names_changed(inode);
+    ctime_changed(inode);
 }
 
 /// When attributes were asked for.
@@ -331,9 +331,7 @@ impl Asked {
             ..Self::known(mount)
         }
     }
-}
 
-impl Asked {
     /// Whether newer attributes came since.
     fn is_crossed(self, state: &State) -> bool {
         self.attr_version != 0 && state.attr_version > self.attr_version

@@ -3,7 +3,7 @@
 //! Renaming.
 
 use super::{
-    inode::{directory_changed, names_changed},
+    inode::{ctime_changed, directory_changed},
     lookup,
     mount::Mount,
     remove::removed,
@@ -77,11 +77,11 @@ fn send<O: Operation>(
         .name(new.name())?;
     match connection.call(request) {
         Ok(_) => {
-            old.inode().inspect(|inode| names_changed(inode));
+            old.inode().inspect(|inode| ctime_changed(inode));
             directory_changed(old_dir);
             directory_changed(new_dir);
             if flags.exchanges() {
-                new.inode().inspect(|inode| names_changed(inode));
+                new.inode().inspect(|inode| ctime_changed(inode));
             } else {
                 removed(new);
             }

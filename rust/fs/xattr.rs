@@ -160,7 +160,7 @@ pub(super) fn set(inode: &INode, name: &CStr, value: KVVec<u8>, flags: u32, more
         .bytes(name.to_bytes_with_nul())?
         .payload(Payload::Bytes(value));
     supported(lacks, mount.connection.call(request).map(drop))?;
-    inode::names_changed(inode);
+    inode::ctime_changed(inode);
     Ok(())
 }
 
@@ -175,6 +175,6 @@ pub(super) fn remove(inode: &INode, name: &CStr) -> Result {
     let request = Request::<op::Removexattr>::new(&mount.connection, nodeid, &())?
         .bytes(name.to_bytes_with_nul())?;
     supported(lacks, mount.connection.call(request).map(drop))?;
-    inode::names_changed(inode);
+    inode::ctime_changed(inode);
     Ok(())
 }
