@@ -3,6 +3,7 @@
 //! INIT, in which daemon and kernel agree on what they will use.
 
 use super::{
+    export::Exports,
     mount::{Mount, Token},
     options::MIN_MAX_READ,
     superblock::Fuse,
@@ -25,6 +26,7 @@ use zerocopy::IntoBytes;
 const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::POSIX_LOCKS
     | init_flags::ATOMIC_O_TRUNC
+    | init_flags::EXPORT_SUPPORT
     | init_flags::BIG_WRITES
     | init_flags::DONT_MASK
     | init_flags::WRITEBACK_CACHE
@@ -48,6 +50,7 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::MAX_PAGES
     | init_flags::NO_OPENDIR_SUPPORT
     | init_flags::HAS_EXPIRE_ONLY
+    | init_flags::NO_EXPORT_SUPPORT
     | init_flags::HAS_RESEND
     | init_flags::REQUEST_TIMEOUT
     | init_flags::INIT_EXT;
@@ -80,6 +83,8 @@ pub(crate) struct Features {
     pub(super) flock_locks: bool,
     /// OPEN truncates.
     pub(super) atomic_o_trunc: bool,
+    /// The daemon knows "." and "..", by which nodes that were forgotten are looked up.
+    pub(super) export_support: bool,
     /// A WRITE may carry more than a page.
     pub(super) big_writes: bool,
     /// The umask of callers is the daemon's to apply.
@@ -118,6 +123,7 @@ impl Features {
         posix_locks: false,
         flock_locks: false,
         atomic_o_trunc: false,
+        export_support: false,
         big_writes: false,
         dont_mask: false,
         auto_inval_data: false,
@@ -154,6 +160,7 @@ impl Features {
                 init_flags::FLOCK_LOCKS
             }),
             atomic_o_trunc: has(init_flags::ATOMIC_O_TRUNC),
+            export_support: reply.minor >= 9 && has(init_flags::EXPORT_SUPPORT),
             big_writes: has(init_flags::BIG_WRITES),
             dont_mask: has(init_flags::DONT_MASK),
             auto_inval_data: has(init_flags::AUTO_INVAL_DATA),
@@ -293,6 +300,9 @@ fn settle(sb: &SuperBlock, reply: &InitOut) {
     sb.limit_io(readahead, features.max_pages as usize);
     if reply.minor >= 6 && (1..=1_000_000_000).contains(&reply.time_gran) {
         sb.set_time_granularity(reply.time_gran);
+    }
+    if reply.minor >= 6 && reply.all_flags() & init_flags::NO_EXPORT_SUPPORT != 0 {
+        sb.end_export::<Exports>();
     }
     let max_write = if reply.minor < 5 {
         MIN_MAX_WRITE

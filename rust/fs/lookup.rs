@@ -88,7 +88,11 @@ pub(super) fn invalidate(dentry: &NamedDEntry<'_, Fuse>) {
 /// # Errors
 ///
 /// The daemon's, among them `ENOENT`; `ENAMETOOLONG`; `EIO` when it contradicts itself; `ENOMEM`.
-fn find(sb: &SuperBlock, parent: u64, name: &[u8]) -> Result<(Option<OwnedINode>, EntryOut)> {
+pub(super) fn find(
+    sb: &SuperBlock,
+    parent: u64,
+    name: &[u8],
+) -> Result<(Option<OwnedINode>, EntryOut)> {
     let mount = sb.data();
     if name.len() > mount.features().name_max {
         return Err(ENAMETOOLONG);

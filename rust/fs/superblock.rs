@@ -3,6 +3,7 @@
 //! A mounted file system, from mount(2) to umount(2).
 
 use super::{
+    export::Exports,
     init,
     inode::{self, Node},
     lookup::{self, Entry},
@@ -78,6 +79,7 @@ impl FileSystem for Fuse {
         options.dont_mask = sb.keep_umask();
         sb.set_magic(MAGIC);
         sb.set_xattrs::<XAttrs>();
+        sb.set_export::<Exports>();
         sb.allow_largest_files();
         sb.add_internal_flags(InternalFlags::UNVERIFIABLE_SIGNATURE);
         sb.add_internal_flags(InternalFlags::NO_ID_MAP);

@@ -184,7 +184,7 @@ impl<T: FileSystem> OwnedDEntry<T> {
     }
 
     /// Gives the reference to the C side.
-    fn into_raw(self) -> *mut bindings::dentry {
+    pub(super) fn into_raw(self) -> *mut bindings::dentry {
         mem::ManuallyDrop::new(self).0.as_ptr().cast()
     }
 }

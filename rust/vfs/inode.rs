@@ -25,7 +25,7 @@ use core::{
     sync::atomic::{AtomicU16, Ordering},
 };
 use kernel::{
-    error::to_result,
+    error::{from_err_ptr, to_result},
     prelude::*,
     types::{NotThreadSafe, Opaque},
 };
@@ -425,6 +425,19 @@ impl<T: FileSystem> OwnedINode<T> {
     /// Gives the reference to the C side.
     pub(super) fn into_raw(self) -> *mut bindings::inode {
         ManuallyDrop::new(self).0.as_ptr().cast()
+    }
+
+    /// An entry that leads here; where there is none, a new one without a name. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn obtain_alias(self) -> Result<OwnedDEntry<T>> {
+        // SAFETY: This gives the reference to the inode away, also on failure.
+        let dentry = from_err_ptr(unsafe { bindings::d_obtain_alias(self.into_raw()) })?;
+        let dentry = NonNull::new(dentry).ok_or(ESTALE)?;
+        // SAFETY: `d_obtain_alias` took a reference to an entry of the inode.
+        Ok(unsafe { OwnedDEntry::from_raw(dentry) })
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod context;
 #[cfg(CONFIG_DEBUG_FS)]
 pub(crate) mod debugfs;
 pub(crate) mod dentry;
+pub(crate) mod export;
 pub(crate) mod fasync;
 pub(crate) mod file;
 pub(crate) mod filesystem;

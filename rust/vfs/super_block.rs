@@ -10,6 +10,7 @@ use crate::{
     vfs::{
         context::OwnedStr,
         dentry::{self, DEntry},
+        export::{self, ExportOperations},
         filesystem::{FileSystem, Registration},
         inode::{self, INode, Lookup, OwnedINode},
         inode_cache,
@@ -186,6 +187,13 @@ impl<T: FileSystem> SuperBlock<T> {
         }
     }
 
+    /// Lets handles only tell files apart from now on, not lead to them.
+    pub(crate) fn end_export<E: ExportOperations<FileSystem = T>>(&self) {
+        let table = export::identifying_table::<E>();
+        // SAFETY: The field is valid, aligned, and read without locks; the table is for inodes of `T`.
+        unsafe { ptr::write_volatile(&raw mut (*self.as_ptr()).s_export_op, table) };
+    }
+
     /// Sets the granularity of timestamps, in nanoseconds (1 to 1,000,000,000).
     pub(crate) fn set_time_granularity(&self, nanoseconds: u32) {
         // SAFETY: The field is valid, aligned, and read without locks.
@@ -333,6 +341,12 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
     pub(crate) fn set_xattrs<X: XAttrOperations<FileSystem = T>>(&mut self) {
         // SAFETY: The superblock is ours while it is filled; the handlers are for inodes of `T`.
         unsafe { (*self.as_ptr()).s_xattr = xattr::handlers::<X>() };
+    }
+
+    /// Gives its files handles.
+    pub(crate) fn set_export<E: ExportOperations<FileSystem = T>>(&mut self) {
+        // SAFETY: The superblock is ours while it is filled; the table is for inodes of `T`.
+        unsafe { (*self.as_ptr()).s_export_op = export::table::<E>() };
     }
 
     /// Sets the size of the largest file, in bytes: as large as the kernel can have.

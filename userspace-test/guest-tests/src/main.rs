@@ -16,6 +16,7 @@ mod asking;
 mod caller;
 mod env;
 mod fault;
+mod filehandle;
 mod fs;
 mod handover;
 mod load;

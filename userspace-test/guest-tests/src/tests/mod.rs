@@ -18,6 +18,7 @@ mod device;
 mod dir;
 mod dircache;
 mod epoch;
+mod export;
 mod flock;
 mod forget;
 mod harness;
@@ -114,6 +115,7 @@ pub fn all() -> Vec<Test> {
         syncfs::tests(),
         xattr::tests(),
         cred::tests(),
+        export::tests(),
         dir::tests(),
         readdirplus::tests(),
         dircache::tests(),
