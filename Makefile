@@ -11,7 +11,7 @@ MODULE ?= rust_fuse
 SECTIONS ?=
 QUEUE_MODEL_ITERATIONS ?= 20000
 
-.PHONY: help run test test-long parity queue-model module kernel userspace shell lint fmt doc rust-analyzer clean
+.PHONY: help run test test-long parity queue-model module kernel userspace shell bench lint fmt doc rust-analyzer clean
 # The scripts share what they build, one after the other.
 .NOTPARALLEL:
 
@@ -49,6 +49,9 @@ userspace: ## the test daemons and test programs
 
 shell: module userspace ## a shell in a guest with the module loaded (ctrl-a x ends it)
 	@$(SCRIPTS)/guest --tty --kernel $(FLAVOUR) --module $(MODULE)
+
+bench: ## what operations cost on rust_fuse and on C FUSE: a table, and build/bench.json
+	@$(SCRIPTS)/bench
 
 lint: ## rustfmt, clippy, shellcheck, and where `unsafe` and who may use whom
 	@$(SCRIPTS)/lint
