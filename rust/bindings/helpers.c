@@ -479,6 +479,16 @@ kgid_t rust_fuse_mapped_kgid(struct mnt_idmap *idmap, struct user_namespace *ns,
 	return vfsgid_into_kgid(make_vfsgid(idmap, ns, gid));
 }
 
+kuid_t rust_fuse_mapped_fsuid(struct mnt_idmap *idmap, struct user_namespace *ns)
+{
+	return mapped_fsuid(idmap, ns);
+}
+
+kgid_t rust_fuse_mapped_fsgid(struct mnt_idmap *idmap, struct user_namespace *ns)
+{
+	return mapped_fsgid(idmap, ns);
+}
+
 vm_flags_t rust_fuse_vma_flags_of(const struct vm_area_struct *vma)
 {
 	return vma->vm_flags;

@@ -63,6 +63,7 @@ pub(crate) fn register(
         requires_device: false,
         has_subtype: false,
         user_ns_mount: false,
+        id_maps: false,
     };
     Registration::new(properties, cache, registry)
 }

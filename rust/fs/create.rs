@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     abi::{open_flags, CreateIn},
-    message::{op, Created, Operation, Request},
+    message::{op, Created, Operation},
     vfs::{
         dentry::{NamedDEntry, NegativeDEntry},
         file::{current_umask, NewFile},
@@ -88,7 +88,7 @@ struct New {
 ///
 /// The daemon's; `EIO` when it contradicts itself; `ENOMEM`.
 fn create<O: Operation<In = CreateIn, Out = Created>>(
-    _id_map: IdMap<'_>,
+    id_map: IdMap<'_>,
     dir: &INode,
     dentry: &NamedDEntry<'_, Fuse>,
     flags: u32,
@@ -106,8 +106,7 @@ fn create<O: Operation<In = CreateIn, Out = Created>>(
             flags & (flags::O_TRUNC | flags::O_EXCL) == flags::O_TRUNC,
         ),
     };
-    let request =
-        Request::<O>::new(connection, dir.data().nodeid(), &arguments)?.name(dentry.name())?;
+    let request = make::request::<O>(id_map, dir, &arguments)?.name(dentry.name())?;
     let replied = connection.call(request)?;
     let Created { entry, open } = replied.out()?;
     if !make::is_new(&entry, FileType::Regular.mode()) {

@@ -51,6 +51,7 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::NO_OPENDIR_SUPPORT
     | init_flags::HAS_EXPIRE_ONLY
     | init_flags::NO_EXPORT_SUPPORT
+    | init_flags::ALLOW_IDMAP
     | init_flags::HAS_RESEND
     | init_flags::REQUEST_TIMEOUT
     | init_flags::INIT_EXT;
@@ -110,6 +111,8 @@ pub(crate) struct Features {
     pub(super) readdirplus: Option<Readdirplus>,
     /// A directory may be looked up and read in by several at once.
     pub(super) parallel_dirops: bool,
+    /// Mounts may map ids.
+    id_maps: bool,
     /// The most pages in a request.
     pub(super) max_pages: u32,
     /// The longest name that can be asked for, in bytes.
@@ -136,6 +139,7 @@ impl Features {
         direct_io_allow_mmap: false,
         readdirplus: None,
         parallel_dirops: false,
+        id_maps: false,
         max_pages: DEFAULT_MAX_PAGES,
         name_max: SHORT_NAME_MAX,
     };
@@ -180,6 +184,7 @@ impl Features {
                 }
             }),
             parallel_dirops: has(init_flags::PARALLEL_DIROPS),
+            id_maps: has(init_flags::ALLOW_IDMAP),
             max_pages,
             // A daemon that knows of pages has room for more than one beside a request.
             name_max: if has(init_flags::MAX_PAGES) && max_pages > 1 {
@@ -227,8 +232,9 @@ pub(super) fn send(sb: &SuperBlock, wait: bool) -> Result {
     if wait {
         let replied = mount.connection.call(request);
         let reply = replied.and_then(|replied| read(replied.bytes()));
-        settle(sb, &reply.map_err(|_| ENOTCONN)?);
-        return Ok(());
+        return reply
+            .and_then(|reply| settle(sb, &reply))
+            .map_err(|_| ENOTCONN);
     }
     let answered = Arc::new(
         Answered {
@@ -257,9 +263,11 @@ impl Completion for Answered {
                 Data::Bytes(bytes) => bytes.as_slice(),
                 _ => &[],
             };
-            match outcome.and_then(|()| read(bytes)) {
-                Ok(reply) => settle(sb, &reply),
-                Err(_) => sb.data().refuse(),
+            let settled = outcome
+                .and_then(|()| read(bytes))
+                .and_then(|reply| settle(sb, &reply));
+            if settled.is_err() {
+                sb.data().refuse();
             }
         });
     }
@@ -277,10 +285,17 @@ fn read(bytes: &[u8]) -> Result<InitOut> {
     }
 }
 
-/// Puts what was agreed on to use, and lets requests through.
-fn settle(sb: &SuperBlock, reply: &InitOut) {
+/// Puts what was agreed on to use, and lets requests through. `EPROTO` when it does not go together.
+fn settle(sb: &SuperBlock, reply: &InitOut) -> Result {
     let mount = sb.data();
     let features = Features::new(reply, mount.max_pages_limit);
+    if features.id_maps {
+        // A daemon cannot judge by ids that it is not told.
+        if !mount.default_permissions_with(&features) {
+            return Err(EPROTO);
+        }
+        sb.allow_id_maps();
+    }
     mount.set_features(features);
 
     if reply.minor >= 13 {
@@ -313,7 +328,9 @@ fn settle(sb: &SuperBlock, reply: &InitOut) {
         minor: reply.minor.min(abi::KERNEL_MINOR_VERSION),
         max_write,
         abort_error: reply.all_flags() & OFFERED & init_flags::ABORT_ERROR != 0,
+        id_maps: features.id_maps,
     });
+    Ok(())
 }
 
 /// Sets the limits that the daemon asks for; one without privileges does not get all it wants.

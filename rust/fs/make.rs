@@ -30,7 +30,7 @@ type Made<'a> = Result<Resolved<'a, Fuse>>;
 
 /// See [`INodeOperations::mknod`](crate::vfs::inode_ops::INodeOperations::mknod).
 pub(super) fn mknod<'a>(
-    _id_map: IdMap<'_>,
+    id_map: IdMap<'_>,
     dir: &INode,
     dentry: New<'a>,
     mode: u32,
@@ -43,12 +43,12 @@ pub(super) fn mknod<'a>(
         ..Default::default()
     };
     make(dir, dentry, mode, |name| {
-        request::<op::Mknod>(dir, &arguments)?.name(name)
+        request::<op::Mknod>(id_map, dir, &arguments)?.name(name)
     })
 }
 
 /// See [`INodeOperations::mkdir`](crate::vfs::inode_ops::INodeOperations::mkdir).
-pub(super) fn mkdir<'a>(_id_map: IdMap<'_>, dir: &INode, dentry: New<'a>, mode: u32) -> Made<'a> {
+pub(super) fn mkdir<'a>(id_map: IdMap<'_>, dir: &INode, dentry: New<'a>, mode: u32) -> Made<'a> {
     let directory = FileType::Directory.mode();
     let arguments = MkdirIn {
         // The type has never been sent.
@@ -56,19 +56,19 @@ pub(super) fn mkdir<'a>(_id_map: IdMap<'_>, dir: &INode, dentry: New<'a>, mode: 
         umask: current_umask(),
     };
     make(dir, dentry, directory, |name| {
-        request::<op::Mkdir>(dir, &arguments)?.name(name)
+        request::<op::Mkdir>(id_map, dir, &arguments)?.name(name)
     })
 }
 
 /// See [`INodeOperations::symlink`](crate::vfs::inode_ops::INodeOperations::symlink).
 pub(super) fn symlink<'a>(
-    _id_map: IdMap<'_>,
+    id_map: IdMap<'_>,
     dir: &INode,
     dentry: New<'a>,
     target: &CStr,
 ) -> Made<'a> {
     make(dir, dentry, FileType::Symlink.mode(), |name| {
-        request::<op::Symlink>(dir, &())?
+        request::<op::Symlink>(id_map, dir, &())?
             .name(name)?
             .name(target.to_bytes())
     })
@@ -76,7 +76,9 @@ pub(super) fn symlink<'a>(
 
 /// See [`INodeOperations::link`](crate::vfs::inode_ops::INodeOperations::link).
 pub(super) fn link<'a>(inode: &INode, dir: &INode, dentry: New<'a>) -> Made<'a> {
-    let lacks = &Mount::of(inode).lacks;
+    let Mount {
+        lacks, connection, ..
+    } = Mount::of(inode);
     if lacks.link.get() {
         return Err(EPERM);
     }
@@ -84,7 +86,7 @@ pub(super) fn link<'a>(inode: &INode, dir: &INode, dentry: New<'a>) -> Made<'a> 
         oldnodeid: inode.data().nodeid(),
     };
     let made = make(dir, dentry, inode.mode(), |name| {
-        request::<op::Link>(dir, &arguments)?.name(name)
+        Request::<op::Link>::new(connection, dir.data().nodeid(), &arguments)?.name(name)
     });
     made.inspect(|_| inode::touch(inode)).map_err(|err| {
         if err == ENOSYS {
@@ -107,8 +109,15 @@ pub(super) fn masked(dir: &INode, mode: u32) -> u32 {
     }
 }
 
-fn request<O: Operation>(dir: &INode, arguments: &O::In) -> Result<Request<O>> {
-    Request::new(&Mount::of(dir).connection, dir.data().nodeid(), arguments)
+/// A request for a name in `dir` that leads to something new, which is to be the caller's.
+pub(super) fn request<O: Operation>(
+    id_map: IdMap<'_>,
+    dir: &INode,
+    arguments: &O::In,
+) -> Result<Request<O>> {
+    let connection = &Mount::of(dir).connection;
+    let maker = connection.maker(id_map)?;
+    Request::by(connection, maker, dir.data().nodeid(), arguments)
 }
 
 /// Sends a request that makes a name, and gives the entry the inode that comes back, which must be

@@ -130,6 +130,7 @@ impl FileSystems {
                 requires_device,
                 has_subtype: true,
                 user_ns_mount: !requires_device,
+                id_maps: true,
             };
             let (fuse, fuseblk) = if coexist {
                 (c"rfuse", c"rfuseblk")

@@ -127,7 +127,12 @@ impl Mount {
 
     /// Whether the kernel judges who may do what.
     pub(super) fn default_permissions(&self) -> bool {
-        self.options.default_permissions || self.features().posix_acl
+        self.default_permissions_with(self.features())
+    }
+
+    /// The same once that is agreed on.
+    pub(super) fn default_permissions_with(&self, features: &Features) -> bool {
+        self.options.default_permissions || features.posix_acl
     }
 
     /// INIT has succeeded.

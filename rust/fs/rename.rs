@@ -4,7 +4,7 @@
 
 use super::{
     inode::{ctime_changed, directory_changed},
-    lookup,
+    lookup, make,
     mount::Mount,
     remove::removed,
     superblock::Fuse,
@@ -32,7 +32,7 @@ const RENAME2_SINCE: u32 = 23;
 ///
 /// The daemon's; `EINVAL` for flags that nobody knows, or that the daemon does not.
 pub(super) fn rename(
-    _id_map: IdMap<'_>,
+    id_map: IdMap<'_>,
     from: Name<'_>,
     to: Name<'_>,
     flags: RenameFlags,
@@ -43,9 +43,10 @@ pub(super) fn rename(
     if flags.has_unknown() {
         return Err(EINVAL);
     }
-    let newdir = new_dir.data().nodeid();
+    let (nodeid, newdir) = (old_dir.data().nodeid(), new_dir.data().nodeid());
     if flags.is_empty() {
-        return send::<op::Rename>(&from, &to, flags, &RenameIn { newdir });
+        let request = Request::<op::Rename>::new(&mount.connection, nodeid, &RenameIn { newdir })?;
+        return send(&from, &to, flags, request);
     }
     if mount.lacks.rename2.get() || mount.connection.terms().minor < RENAME2_SINCE {
         return Err(EINVAL);
@@ -55,7 +56,12 @@ pub(super) fn rename(
         flags: flags.bits(),
         ..Default::default()
     };
-    match send::<op::Rename2>(&from, &to, flags, &arguments) {
+    let request = if flags.leaves_whiteout() {
+        make::request(id_map, old_dir, &arguments)?
+    } else {
+        Request::<op::Rename2>::new(&mount.connection, nodeid, &arguments)?
+    };
+    match send(&from, &to, flags, request) {
         Err(err) if err == ENOSYS => {
             mount.lacks.rename2.set();
             Err(EINVAL)
@@ -68,14 +74,11 @@ fn send<O: Operation>(
     from: &Name<'_>,
     to: &Name<'_>,
     flags: RenameFlags,
-    arguments: &O::In,
+    request: Request<O>,
 ) -> Result {
     let ((old_dir, old), (new_dir, new)) = (from, to);
-    let connection = &Mount::of(old_dir).connection;
-    let request = Request::<O>::new(connection, old_dir.data().nodeid(), arguments)?
-        .name(old.name())?
-        .name(new.name())?;
-    match connection.call(request) {
+    let request = request.name(old.name())?.name(new.name())?;
+    match Mount::of(old_dir).connection.call(request) {
         Ok(_) => {
             old.inode().inspect(|inode| ctime_changed(inode));
             directory_changed(old_dir);

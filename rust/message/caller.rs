@@ -2,7 +2,13 @@
 
 //! Who asks.
 
-use crate::vfs::ns::{pid_in, Gid, Uid, UserNamespace};
+use crate::{
+    abi::INVALID_UIDGID,
+    vfs::{
+        inode_ops::IdMap,
+        ns::{pid_in, Gid, Uid, UserNamespace},
+    },
+};
 use kernel::{current, pid_namespace::PidNamespace, prelude::*};
 
 /// The caller, as the request's header names it.
@@ -31,6 +37,23 @@ impl Caller {
         let uid = Uid::current_fsuid().in_ns(users).ok_or(EOVERFLOW)?;
         let gid = Gid::current_fsgid().in_ns(users).ok_or(EOVERFLOW)?;
         Ok(Self::current_as(uid, gid, pids))
+    }
+
+    /// The current thread, whose user and group are none of the daemon's business.
+    pub(super) fn current_without_ids(pids: &PidNamespace) -> Self {
+        Self::current_as(INVALID_UIDGID, INVALID_UIDGID, pids)
+    }
+
+    /// The current thread on a mount with that map of ids, for what is to be its own.
+    pub(super) fn current_on(
+        id_map: IdMap<'_>,
+        users: &UserNamespace,
+        pids: &PidNamespace,
+    ) -> Self {
+        let (uid, gid) = id_map.current(users);
+        let uid = uid.in_ns(users).unwrap_or(INVALID_UIDGID);
+        let gid = gid.in_ns(users).unwrap_or(INVALID_UIDGID);
+        Self::current_as(uid, gid, pids)
     }
 
     /// The current thread, with the overflow numbers where the daemon's user namespace has none.

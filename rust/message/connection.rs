@@ -9,6 +9,7 @@ use crate::{
     sys::Listener,
     vfs::{
         fasync::FasyncList,
+        inode_ops::IdMap,
         iov::Source,
         ns::{Capability, Gid, Uid, UserNamespace},
     },
@@ -29,6 +30,8 @@ pub(crate) struct Terms {
     pub(crate) max_write: u32,
     /// Readers get ECONNABORTED, not ENODEV, after an abort through the control file system.
     pub(crate) abort_error: bool,
+    /// Mounts may map ids: the daemon is told the ids of those only who make something.
+    pub(crate) id_maps: bool,
 }
 
 impl Terms {
@@ -37,6 +40,7 @@ impl Terms {
         minor: crate::abi::KERNEL_MINOR_VERSION,
         max_write: 0,
         abort_error: false,
+        id_maps: false,
     };
 }
 
@@ -186,12 +190,27 @@ impl Connection {
 
     /// The current thread, as the daemon knows it. EOVERFLOW when it has no number there.
     pub(crate) fn caller(&self) -> Result<Caller> {
+        if self.terms().id_maps {
+            return Ok(Caller::current_without_ids(&self.pids));
+        }
         Caller::current(&self.users, &self.pids)
     }
 
     /// The same, with the overflow numbers where there are none.
     pub(crate) fn caller_or_overflow(&self) -> Caller {
+        if self.terms().id_maps {
+            return Caller::current_without_ids(&self.pids);
+        }
         Caller::current_or_overflow(&self.users, &self.pids)
+    }
+
+    /// The current thread, to whom belongs what it makes on a mount with that map of ids. Errors as
+    /// [`caller`](Self::caller).
+    pub(crate) fn maker(&self, id_map: IdMap<'_>) -> Result<Caller> {
+        if self.terms().id_maps {
+            return Ok(Caller::current_on(id_map, &self.users, &self.pids));
+        }
+        Caller::current(&self.users, &self.pids)
     }
 
     /// The current process, by its number in the daemon's pid namespace, 0 when it has none there.

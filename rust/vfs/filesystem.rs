@@ -196,6 +196,8 @@ pub(crate) struct Properties {
     pub(crate) has_subtype: bool,
     /// Whoever is root in a user namespace may mount it there.
     pub(crate) user_ns_mount: bool,
+    /// Its mounts may map ids, unless [`NO_ID_MAP`](super::super_block::InternalFlags::NO_ID_MAP) is set.
+    pub(crate) id_maps: bool,
 }
 
 impl<T: FileSystem> Registration<T> {
@@ -241,6 +243,9 @@ impl<T: FileSystem> Registration<T> {
                 }
                 if properties.user_ns_mount {
                     raw.fs_flags |= bindings::FS_USERNS_MOUNT as c_int;
+                }
+                if properties.id_maps {
+                    raw.fs_flags |= bindings::FS_ALLOW_IDMAP as c_int;
                 }
                 // SAFETY: The type is pinned and complete, and unregistered before it goes.
                 // INVARIANT: On success it is registered.

@@ -17,7 +17,7 @@ use crate::{
         file::NewFile,
         filesystem::FileSystem,
         inode::{INode, Time},
-        ns::{Gid, Uid},
+        ns::{Gid, Uid, UserNamespace},
         setattr::Changes,
         xattr::{self, Destination},
     },
@@ -241,6 +241,11 @@ impl RenameFlags {
     pub(crate) fn exchanges(self) -> bool {
         self.0 & bindings::RENAME_EXCHANGE != 0
     }
+
+    /// Whether a device is to be made where the file was.
+    pub(crate) fn leaves_whiteout(self) -> bool {
+        self.0 & bindings::RENAME_WHITEOUT != 0
+    }
 }
 
 /// How the ids of a mount map to those of the file system.
@@ -263,6 +268,18 @@ impl IdMap<'_> {
     /// The C pointer.
     pub(super) fn as_ptr(self) -> *mut bindings::mnt_idmap {
         self.0
+    }
+
+    /// The file system user and group of the running task, as a file system in `ns` has them; nobody
+    /// where the map has none.
+    pub(crate) fn current(self, ns: &UserNamespace) -> (Uid, Gid) {
+        // SAFETY: The arguments are valid.
+        unsafe {
+            (
+                Uid(bindings::mapped_fsuid(self.0, ns.as_ptr())),
+                Gid(bindings::mapped_fsgid(self.0, ns.as_ptr())),
+            )
+        }
     }
 
     /// Whether the running task is in the group of `inode`, or has the capability to do as if it were

@@ -21,7 +21,7 @@ use crate::{
 use core::{
     marker::PhantomData,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 use kernel::{
     error::{from_result, to_result},
@@ -185,6 +185,14 @@ impl<T: FileSystem> SuperBlock<T> {
             ptr::write_volatile(&raw mut (*bdi).ra_pages, pages);
             ptr::write_volatile(&raw mut (*bdi).io_pages, io_pages);
         }
+    }
+
+    /// Takes [`InternalFlags::NO_ID_MAP`] away.
+    pub(crate) fn allow_id_maps(&self) {
+        let mask = !u64::from(InternalFlags::NO_ID_MAP.0);
+        // SAFETY: The field is valid and aligned. CAST: It has 64 bits.
+        unsafe { AtomicU64::from_ptr((&raw mut (*self.as_ptr()).s_iflags).cast()) }
+            .fetch_and(mask, Ordering::Relaxed);
     }
 
     /// Lets handles only tell files apart from now on, not lead to them.

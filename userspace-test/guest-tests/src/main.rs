@@ -19,6 +19,7 @@ mod fault;
 mod filehandle;
 mod fs;
 mod handover;
+mod idmap;
 mod load;
 mod loopdev;
 mod model;

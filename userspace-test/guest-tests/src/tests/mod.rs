@@ -22,6 +22,7 @@ mod export;
 mod flock;
 mod forget;
 mod harness;
+mod idmap;
 mod init;
 mod interrupt;
 mod ioctl;
@@ -116,6 +117,7 @@ pub fn all() -> Vec<Test> {
         xattr::tests(),
         cred::tests(),
         export::tests(),
+        idmap::tests(),
         dir::tests(),
         readdirplus::tests(),
         dircache::tests(),

@@ -32,6 +32,7 @@ tests![
     only_before_mounting,
     refused,
     of_another_version,
+    that_does_not_go_together,
     daemon_goes,
     mounting_task_is_killed,
     clone_is_not_asked,
@@ -192,6 +193,17 @@ fn of_another_version(env: &Env) {
         };
         let bytes = reply(init.unique(), 0, out.as_bytes());
         channel.write(&[&bytes]).unwrap();
+    });
+}
+
+fn that_does_not_go_together(env: &Env) {
+    // Ids can be mapped where the kernel judges by them only.
+    mount_with(env, |channel, init| {
+        let config = InitConfig {
+            flags: abi::init_flags::INIT_EXT | abi::init_flags::ALLOW_IDMAP,
+            ..Default::default()
+        };
+        answer_init(channel, &init.request(), &config).expect("INIT answered");
     });
 }
 
