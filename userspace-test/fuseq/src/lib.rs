@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looks at the request queues of rust_fuse.
+//! Looks at the request queues of rust_fuse, and at what can be seen of those of C fuse.
 //!
+//! - [`system`]: connections, their queues, and the processes behind them
+//! - [`ls`], [`stuck`]: what they hold now
 //! - [`trace`]: the lines of the tracepoint `rust_fuse:rust_fuse_request`
 //! - [`check`]: proof-reading them against the rules of the queues
 
 pub mod check;
 mod connection;
+pub mod ls;
 #[path = "../../../rust/queue/place.rs"]
 mod place;
+pub mod stuck;
+pub mod system;
 pub mod trace;

@@ -2,16 +2,25 @@
 
 //! Looks at the request queues of rust_fuse.
 
-use clap::{Parser, Subcommand};
-use fuseq::check::{check, Options, Trouble};
+use anyhow::Result;
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use fuseq::{
+    check::{check, Options, Trouble},
+    ls, stuck,
+    system::{Action, System},
+};
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
-/// Looks at the request queues of rust_fuse
+/// Looks at the request queues of rust_fuse, and at what can be seen of those of C fuse
+///
+/// The queues are in the control file system (mount -t fusectl none /sys/fs/fuse/connections) and,
+/// for root, in debugfs; who waits and what serves is in /proc, most of which only root sees.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -20,6 +29,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// List the connections: where they are mounted, who serves them, what is in their queues
+    Ls {
+        /// Only this connection: its number, its mount point, or a path below that
+        connection: Option<String>,
+    },
+
+    Stuck(Stuck),
+
     /// Check a trace of the event rust_fuse:rust_fuse_request against the rules of the queues
     ///
     /// Exits with 0 when they are kept, after a line that says what the trace was about; with 1
@@ -39,15 +56,106 @@ enum Command {
     },
 }
 
+/// Show what waits longest: who, for what, in which queue, on what file - and what to do about it
+///
+/// Nothing that is done to find out asks a daemon, so it works where ls and ps hang. Exits with 0
+/// when nothing is stuck, with 1 when something is, and with 2 when there is no telling.
+#[derive(Args)]
+#[command(group = ArgGroup::new("action"))]
+struct Stuck {
+    /// Only this connection: its number, its mount point, or a path below that
+    connection: Option<String>,
+
+    /// From which age on a request is stuck, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    older: Duration,
+
+    /// How many requests of a connection to show
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    most: usize,
+
+    /// End everything: all requests fail, and the file system is dead until it is mounted anew
+    #[arg(long, group = "action", requires = "connection")]
+    abort: bool,
+
+    /// End with EIO what the daemon has read and not answered; not on C fuse
+    #[arg(long, group = "action", requires = "connection")]
+    flush: bool,
+
+    /// Send again what the daemon has read and not answered: for one that was restarted; not on C
+    /// fuse
+    #[arg(long, group = "action", requires = "connection")]
+    resend: bool,
+}
+
+/// A time that people write in seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
 fn main() -> ExitCode {
-    let Cli {
-        command: Command::Check {
+    let done = match Cli::parse().command {
+        Command::Ls { connection } => ls::table(&System::look(), connection.as_deref())
+            .and_then(|table| print(&table))
+            .map(|()| ExitCode::SUCCESS),
+        Command::Stuck(arguments) => arguments.run(),
+        Command::Check {
             file,
             max_background,
-        },
-    } = Cli::parse();
-    let checked = open(&file).and_then(|trace| check(trace, Options { max_background }));
-    match checked {
+        } => return run_check(&file, Options { max_background }),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("fuseq: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+/// Prints text. A reader that has seen enough is no error.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+impl Stuck {
+    fn run(self) -> Result<ExitCode> {
+        let system = System::look();
+        let action = match () {
+            () if self.abort => Action::Abort,
+            () if self.flush => Action::Flush,
+            () if self.resend => Action::Resend,
+            () => {
+                let (text, is_stuck) = stuck::report(
+                    &system,
+                    &stuck::Options {
+                        which: self.connection,
+                        older: self.older,
+                        most: self.most,
+                    },
+                )?;
+                print(&text)?;
+                return Ok(ExitCode::from(u8::from(is_stuck)));
+            }
+        };
+        let connection = system.find(&self.connection.unwrap_or_default())?;
+        connection.act(action)?;
+        print(&format!(
+            "{}: {}\n",
+            connection.title(),
+            match action {
+                Action::Abort => "aborted",
+                Action::Flush => "what was read and not answered has ended with EIO",
+                Action::Resend => "what was read and not answered is sent again",
+            }
+        ))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn run_check(file: &Path, options: Options) -> ExitCode {
+    match open(file).and_then(|trace| check(trace, options)) {
         Ok(Ok(summary)) => {
             println!("{summary}");
             ExitCode::SUCCESS

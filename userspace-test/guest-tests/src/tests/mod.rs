@@ -21,6 +21,7 @@ mod epoch;
 mod export;
 mod flock;
 mod forget;
+mod fuseq;
 mod harness;
 mod idmap;
 mod init;
@@ -155,6 +156,7 @@ pub fn all() -> Vec<Test> {
         suspend::tests(),
         control::tests(),
         debugfs::tests(),
+        fuseq::tests(),
         limits::tests(),
         programs::tests(),
         module::tests(),

@@ -29,7 +29,7 @@ tests![
 ];
 
 /// Our program of that name, beside this one.
-fn ours(name: &str) -> PathBuf {
+pub(super) fn ours(name: &str) -> PathBuf {
     let path = std::env::current_exe()
         .expect("this program")
         .with_file_name(name);

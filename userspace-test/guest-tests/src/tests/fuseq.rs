@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The program `fuseq`, as people use it: what is stuck, on both modules as far as it can be known.
+
+use crate::{
+    caller::{process, Process},
+    env::Env,
+    fs::Fs,
+    model::{Answer, Model},
+    sys, system,
+    tests::{programs::ours, tests},
+};
+use rawfuse::abi::Opcode;
+use std::{
+    fs,
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
+
+tests![
+    ls_lists_connections,
+    ls_of_none,
+    stuck_names_what_hangs,
+    stuck_names_files_by_their_nodes,
+    stuck_finds_nothing,
+    stuck_aborts,
+    stuck_flushes_and_sends_again,
+    stuck_needs_to_know_what_to_abort,
+];
+
+/// What `fuseq` says, by standard output, and how it ended.
+#[track_caller]
+fn fuseq(arguments: &[&str]) -> (String, i32) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(ours("fuseq"))
+        .args(arguments)
+        .output()
+        .expect("fuseq");
+    let text = String::from_utf8(stdout).expect("text") + &String::from_utf8_lossy(&stderr);
+    println!("$ fuseq {}\n{text}", arguments.join(" "));
+    (text, status.code().expect("an exit status"))
+}
+
+/// The number of its connection, as people write it.
+#[track_caller]
+fn number(env: &Env, fs: &Fs) -> String {
+    let dir = fs.control(env);
+    dir.file_name().unwrap().to_str().unwrap().into()
+}
+
+/// The words of the line that has `part` in it.
+#[track_caller]
+fn words<'a>(text: &'a str, part: &str) -> Vec<&'a str> {
+    let line = text.lines().find(|line| line.contains(part));
+    let line = line.unwrap_or_else(|| panic!("no {part} in:\n{text}"));
+    line.split_whitespace().collect()
+}
+
+/// A process whose `stat` of the file `name` is not answered: its LOOKUP has been read.
+#[track_caller]
+fn hangs(fs: &Fs, name: &str) -> Process {
+    let caller = process(|| {
+        fs::write("/proc/self/comm", "hangs").expect("a name");
+        // As people call it: from a directory of theirs.
+        std::env::set_current_dir("/tmp").expect("cd");
+        let path = fs.path(name);
+        system::errno(sys::stat(path.strip_prefix("/tmp").expect("in /tmp")))
+    });
+    let lookup = fs.expect(Opcode::Lookup);
+    assert_eq!(lookup.name(), name);
+    caller
+}
+
+fn ls_lists_connections(env: &Env) {
+    let (one, other) = (Fs::new(env), Fs::new(env));
+    let caller = hangs(&one, "file");
+    let (text, status) = fuseq(&["ls"]);
+    assert_eq!(status, 0);
+    let me = std::process::id();
+    for (fs, waiting) in [(&one, "1"), (&other, "0")] {
+        let line = words(&text, fs.dir.to_str().unwrap());
+        let at = line
+            .iter()
+            .position(|word| *word == number(env, fs))
+            .expect("its number");
+        // This process, and the caller, which has its descriptors.
+        assert!(line[at + 1].ends_with(&format!("[{me}]")), "{line:?}");
+        let counts: Vec<_> = line
+            .iter()
+            .filter(|word| ["0", "1", "-"].contains(word))
+            .collect();
+        match env.is_rust() {
+            true => {
+                let expected = [waiting, "0", "0", "0", "0", waiting, "0", "0"];
+                assert!(
+                    counts.iter().map(|word| **word).take(8).eq(expected),
+                    "{line:?}"
+                );
+            }
+            false => {
+                let expected = [waiting, "-", "-", "-", "-", "-", "-", "-", "-"];
+                assert!(counts.iter().map(|word| **word).eq(expected), "{line:?}");
+            }
+        }
+    }
+    assert_eq!(text.contains("C fuse tells"), !env.is_rust());
+    // By a name, it is one of them.
+    let (text, _) = fuseq(&["ls", other.dir.to_str().unwrap()]);
+    assert!(!text.contains(one.dir.to_str().unwrap()));
+    let (text, status) = fuseq(&["ls", "/nowhere"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("/nowhere: no such connection; there are "));
+    drop(caller);
+    drop(one);
+}
+
+fn ls_of_none(_env: &Env) {
+    let (text, status) = fuseq(&["ls"]);
+    assert_eq!((text.as_str(), status), ("No connections.\n", 0));
+}
+
+fn stuck_names_what_hangs(env: &Env) {
+    let fs = Fs::new(env);
+    let caller = hangs(&fs, "file");
+    thread::sleep(Duration::from_millis(1200));
+    let (text, status) = fuseq(&["stuck"]);
+    assert_eq!(status, 1);
+    let line = words(&text, &format!("hangs[{}]  ", caller.pid()));
+    assert!(line.contains(&"LOOKUP"), "{line:?}");
+    assert!(
+        line.contains(&fs.path("file").to_str().unwrap()),
+        "{line:?}"
+    );
+    assert!(text.contains(&format!(
+        "{} (connection {})",
+        fs.dir.display(),
+        number(env, &fs)
+    )));
+    match env.is_rust() {
+        true => {
+            let age: f64 = line[0].parse().expect("an age");
+            assert!((1.2..60.0).contains(&age) && line[1] == "s", "{line:?}");
+            assert!(
+                line.contains(&"processing") && line.contains(&"1,"),
+                "{line:?}"
+            );
+            assert!(
+                text.contains("has read 1 of them and not answered"),
+                "{text}"
+            );
+            assert!(text.contains("--resend"), "{text}");
+        }
+        false => {
+            assert_eq!(line[..2], ["up", "to"], "{line:?}");
+            assert!(text.contains("queue and node are not to be had"), "{text}");
+            assert!(!text.contains("--resend"), "{text}");
+        }
+    }
+    assert!(
+        text.contains(&format!("--abort {}", number(env, &fs))),
+        "{text}"
+    );
+}
+
+/// A file that another process has open is known by its inode's number where the call names none.
+fn stuck_names_files_by_their_nodes(env: &Env) {
+    let fs = Fs::new(env);
+    let mut model = Model::cached();
+    let caller = process(|| {
+        let map = sys::open(&fs.path("file")).and_then(|file| {
+            let kind = libc::MAP_PRIVATE;
+            sys::Map::new(&file, 4096, false, kind).map(|map| (map, file))
+        });
+        // The fault is in no system call.
+        map.map_or(1, |(map, _file)| i32::from(map.get(0, 1)[0]))
+    });
+    loop {
+        let req = fs.next();
+        match (req.opcode(), model.answer(&req)) {
+            (Opcode::Read, _) => break,
+            (_, Answer::Bytes(bytes)) => fs.reply_bytes(&req, &bytes),
+            (_, Answer::Error(error)) => fs.reply_error(&req, error),
+            (_, Answer::Nothing) => {}
+        }
+    }
+    let (text, status) = fuseq(&["stuck", "--older", "0", &number(env, &fs)]);
+    assert_eq!(status, 1);
+    let line = words(&text, "READ");
+    match env.is_rust() {
+        true => assert!(
+            line.contains(&fs.path("file").to_str().unwrap()),
+            "{line:?}"
+        ),
+        false => assert!(line.contains(&"?"), "{line:?}"),
+    }
+    drop(caller);
+}
+
+fn stuck_finds_nothing(env: &Env) {
+    let fs = Fs::new(env);
+    let (text, status) = fuseq(&["stuck"]);
+    assert_eq!(
+        (text.as_str(), status),
+        ("Nothing is stuck: no request has waited for 1.0 s.\n", 0)
+    );
+    drop(fs);
+}
+
+fn stuck_aborts(env: &Env) {
+    let fs = Fs::new(env);
+    let caller = hangs(&fs, "file");
+    let (text, status) = fuseq(&["stuck", "--abort", fs.dir.to_str().unwrap()]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.ends_with("aborted\n"), "{text}");
+    assert_eq!(caller.code(), libc::ECONNABORTED);
+    assert!(!fs::exists(format!("/proc/{}", caller.pid())).unwrap());
+}
+
+fn stuck_flushes_and_sends_again(env: &Env) {
+    let fs = Fs::new(env);
+    let number = number(env, &fs);
+    let caller = hangs(&fs, "file");
+    for action in ["--resend", "--flush"] {
+        let (text, status) = fuseq(&["stuck", action, &number]);
+        if !env.is_rust() {
+            assert_eq!(status, 2);
+            assert!(
+                text.contains("C fuse has no ") && text.contains("--abort"),
+                "{text}"
+            );
+            continue;
+        }
+        assert_eq!(status, 0, "{text}");
+        if action == "--resend" {
+            assert_eq!(fs.expect(Opcode::Lookup).name(), "file");
+        }
+    }
+    if env.is_rust() {
+        assert_eq!(caller.code(), libc::EIO);
+    }
+}
+
+fn stuck_needs_to_know_what_to_abort(env: &Env) {
+    let fs = Fs::new(env);
+    for arguments in [&["--abort"][..], &["--abort", "--flush", "1"]] {
+        let (text, status) = fuseq(&[&["stuck"], arguments].concat());
+        assert_eq!(status, 2);
+        assert!(text.contains("Usage: fuseq stuck"), "{text}");
+    }
+    let (text, status) = fuseq(&["stuck", "--abort", "4000000000"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("no such connection; there are "), "{text}");
+    // Nothing happened to it.
+    let caller = hangs(&fs, "file");
+    drop(caller);
+}
