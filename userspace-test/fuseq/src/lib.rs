@@ -4,14 +4,21 @@
 //!
 //! - [`system`]: connections, their queues, and the processes behind them
 //! - [`ls`], [`stuck`]: what they hold now
+//! - [`record`], [`report`]: what happens to requests, to a file; and as a page to look at
 //! - [`trace`]: the lines of the tracepoint `rust_fuse:rust_fuse_request`
 //! - [`check`]: proof-reading them against the rules of the queues
 
 pub mod check;
 mod connection;
+pub mod events;
+pub mod life;
 pub mod ls;
 #[path = "../../../rust/queue/place.rs"]
 mod place;
+pub mod record;
+pub mod recording;
+pub mod report;
 pub mod stuck;
 pub mod system;
 pub mod trace;
+mod tracefs;

@@ -2,16 +2,18 @@
 
 //! Looks at the request queues of rust_fuse.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use fuseq::{
     check::{check, Options, Trouble},
-    ls, stuck,
-    system::{Action, System},
+    life::Story,
+    ls, record, report, stuck,
+    system::{text::duration, Action, System},
 };
 use std::{
+    ffi::OsString,
     fs::File,
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -36,6 +38,32 @@ enum Command {
     },
 
     Stuck(Stuck),
+
+    Record(Record),
+
+    /// Make a page of a recording, to look at in a browser: a lane for each request
+    ///
+    /// The page is one file that needs nothing else, no network either. It shows when each request
+    /// was in which queue, how full the queues were, and how long requests took, by opcode.
+    Report {
+        /// The recording; or a trace, as /sys/kernel/tracing/trace prints it; - for standard input
+        #[arg(default_value = "fuseq.trace")]
+        file: PathBuf,
+
+        /// Where to write it; - for standard output
+        ///
+        /// [default: the recording's name with .html, or with .json]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+
+        /// Write trace events as JSON instead, for https://ui.perfetto.dev or chrome://tracing
+        #[arg(long)]
+        chrome: bool,
+
+        /// What the page is called [default: the recording's name]
+        #[arg(long)]
+        title: Option<String>,
+    },
 
     /// Check a trace of the event rust_fuse:rust_fuse_request against the rules of the queues
     ///
@@ -88,6 +116,35 @@ struct Stuck {
     resend: bool,
 }
 
+/// Record what happens to requests, for fuseq report: until a time is over, a command has ended, or
+/// Ctrl-C
+///
+/// Takes the tracepoints of rust_fuse or, as far as they go, of C fuse, in a trace instance of its
+/// own: no other tracing on this machine is disturbed. Needs root. With a command, ends with its
+/// exit status.
+#[derive(Args)]
+struct Record {
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE", default_value = "fuseq.trace")]
+    output: PathBuf,
+
+    /// Only this connection: its number, its mount point, or a path below that
+    #[arg(short, long)]
+    connection: Option<String>,
+
+    /// For how long
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    time: Option<Duration>,
+
+    /// How much the kernel keeps for each processor until it is read, in KiB
+    #[arg(short, long, value_name = "KIB", default_value_t = 8192)]
+    buffer: u32,
+
+    /// The command to run, and its arguments
+    #[arg(trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
+
 /// A time that people write in seconds.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
@@ -100,6 +157,13 @@ fn main() -> ExitCode {
             .and_then(|table| print(&table))
             .map(|()| ExitCode::SUCCESS),
         Command::Stuck(arguments) => arguments.run(),
+        Command::Record(arguments) => arguments.run(),
+        Command::Report {
+            file,
+            output,
+            chrome,
+            title,
+        } => run_report(&file, output, chrome, title).map(|()| ExitCode::SUCCESS),
         Command::Check {
             file,
             max_background,
@@ -152,6 +216,62 @@ impl Stuck {
         ))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+impl Record {
+    fn run(self) -> Result<ExitCode> {
+        let output = self.output.display().to_string();
+        let summary = record::record(&record::Options {
+            output: self.output,
+            which: self.connection,
+            limit: self.time,
+            command: self.command,
+            buffer_kib: self.buffer,
+        })?;
+        eprintln!(
+            "fuseq: {} lines in {}, in {output}; to look at it: fuseq report {output}",
+            summary.lines,
+            duration(summary.took),
+        );
+        if summary.lost {
+            eprintln!("fuseq: the kernel dropped events: record with a larger --buffer");
+        }
+        Ok(match summary.status.map(|status| status.code()) {
+            None => ExitCode::SUCCESS,
+            // As a shell has it that the command was killed.
+            Some(code) => ExitCode::from(code.map_or(1, |code| code as u8)),
+        })
+    }
+}
+
+fn run_report(
+    file: &Path,
+    output: Option<PathBuf>,
+    chrome: bool,
+    title: Option<String>,
+) -> Result<()> {
+    let name = file.display().to_string();
+    let story = open(file).and_then(Story::read).context(name.clone())?;
+    let suffix = if chrome { "json" } else { "html" };
+    let output = output.unwrap_or_else(|| match name.as_str() {
+        "-" => PathBuf::from("-"),
+        _ => file.with_extension(suffix),
+    });
+    let title = title.unwrap_or_else(|| format!("FUSE requests: {name}"));
+    let is_stdout = output.as_os_str() == "-";
+    let mut out: BufWriter<Box<dyn Write>> = BufWriter::new(match is_stdout {
+        true => Box::new(io::stdout().lock()),
+        false => Box::new(File::create(&output).context(output.display().to_string())?),
+    });
+    match chrome {
+        true => report::chrome(&story, &mut out)?,
+        false => report::page(&story, &title, &mut out)?,
+    }
+    out.flush()?;
+    if !is_stdout {
+        println!("{}: {} requests", output.display(), story.lives.len());
+    }
+    Ok(())
 }
 
 fn run_check(file: &Path, options: Options) -> ExitCode {

@@ -10,9 +10,11 @@ use crate::{
     sys, system,
     tests::{programs::ours, tests},
 };
+use fuseq::life::Story;
 use rawfuse::abi::Opcode;
 use std::{
     fs,
+    io::BufReader,
     process::{Command, Output},
     thread,
     time::Duration,
@@ -27,6 +29,8 @@ tests![
     stuck_aborts,
     stuck_flushes_and_sends_again,
     stuck_needs_to_know_what_to_abort,
+    records_and_reports,
+    record_needs_a_command_that_exists,
 ];
 
 /// What `fuseq` says, by standard output, and how it ended.
@@ -257,4 +261,96 @@ fn stuck_needs_to_know_what_to_abort(env: &Env) {
     // Nothing happened to it.
     let caller = hangs(&fs, "file");
     drop(caller);
+}
+
+/// Serves until a program has ended; how that was.
+#[track_caller]
+fn serve(fs: &Fs, command: &mut Command) -> std::process::ExitStatus {
+    let mut model = Model::cached();
+    let mut program = command.spawn().expect("it starts");
+    loop {
+        if let Some(status) = program.try_wait().expect("wait") {
+            return status;
+        }
+        if !fs
+            .channel
+            .wait_readable(Duration::from_millis(20))
+            .expect("poll")
+        {
+            continue;
+        }
+        let req = fs.next();
+        match model.answer(&req) {
+            Answer::Bytes(bytes) => fs.reply_bytes(&req, &bytes),
+            Answer::Error(error) => fs.reply_error(&req, error),
+            Answer::Nothing => {}
+        }
+    }
+}
+
+fn records_and_reports(env: &Env) {
+    let fs = Fs::new(env);
+    let recording = "/tmp/guest-tests/recording.trace";
+    let mut command = Command::new(ours("fuseq"));
+    command.args([
+        "record",
+        "-o",
+        recording,
+        "-c",
+        &number(env, &fs),
+        "--",
+        "cat",
+    ]);
+    // Its status is that of the command, which finds no such file.
+    let status = serve(&fs, command.arg(fs.path("file")).arg(fs.path("none")));
+    assert_eq!(status.code(), Some(1));
+    let story =
+        Story::read(BufReader::new(fs::File::open(recording).expect("it"))).expect("a recording");
+    assert_eq!(
+        (story.has_rust, story.has_c),
+        (env.is_rust(), !env.is_rust())
+    );
+    assert_eq!(story.lost, 0);
+    let mount = story.connections.values().map(|(mount, _)| mount.as_str());
+    assert!(mount.eq([fs.dir.to_str().unwrap()]));
+    let by_cat = |opcode: &str| {
+        let mut lives = story.lives.iter();
+        let life = lives.find(|life| life.comm == "cat" && life.opcode == opcode);
+        life.unwrap_or_else(|| panic!("no {opcode} in {story:?}"))
+            .clone()
+    };
+    let lookup = by_cat("LOOKUP");
+    assert!(lookup.end.is_some() && !lookup.began_before, "{lookup:?}");
+    let read = by_cat("READ");
+    let places: Vec<_> = read.stays.iter().map(|stay| stay.place.name()).collect();
+    assert!(places.contains(&"processing"), "{places:?}");
+    match env.is_rust() {
+        true => assert!(lookup.nodeid == Some(1) && lookup.error.is_none()),
+        false => {
+            assert_eq!(places, ["pending", "processing"]);
+            assert!(lookup.nodeid.is_none() && lookup.error == Some(0));
+        }
+    }
+    // No instance is left behind.
+    let instances = fs::read_dir("/sys/kernel/tracing/instances").expect("tracefs");
+    assert_eq!(instances.count(), 0);
+    let (text, status) = fuseq(&["report", recording]);
+    assert_eq!(status, 0, "{text}");
+    let page = fs::read_to_string("/tmp/guest-tests/recording.html").expect("a page");
+    assert!(page.contains("<canvas") && page.contains("\"LOOKUP\""));
+    let (text, status) = fuseq(&["report", "--chrome", "-o", "-", recording]);
+    assert_eq!(status, 0);
+    assert!(text.starts_with("{\"displayTimeUnit\""));
+}
+
+fn record_needs_a_command_that_exists(_env: &Env) {
+    let output = "/tmp/guest-tests/none.trace";
+    let (text, status) = fuseq(&["record", "-o", output, "/no/such/program"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("/no/such/program: No such file"), "{text}");
+    let (text, status) = fuseq(&["report", "/no/such/file"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("/no/such/file: No such file"), "{text}");
+    let instances = fs::read_dir("/sys/kernel/tracing/instances").expect("tracefs");
+    assert_eq!(instances.count(), 0);
 }

@@ -347,6 +347,6 @@ fn retrieve_of_what_was_stored(env: &Env) {
     // The second page is not there.
     assert_eq!(sent.recv().unwrap().3, [b'x'; PAGE]);
     retrieve(&served, 4, FILE, PAGE as u64, 10).unwrap();
-    assert_eq!(sent.recv().unwrap().3, []);
+    assert_eq!(sent.recv().unwrap().3, [0_u8; 0]);
     served.finish();
 }
