@@ -9,6 +9,7 @@ use fuseq::{
     life::Story,
     ls, record, report, stuck,
     system::{text::duration, Action, System},
+    top,
 };
 use std::{
     ffi::OsString,
@@ -35,6 +36,18 @@ enum Command {
     Ls {
         /// Only this connection: its number, its mount point, or a path below that
         connection: Option<String>,
+    },
+
+    /// Watch the queues fill and drain, with throughput and latency by opcode
+    ///
+    /// On C fuse, which has no files for it, root sees what its tracepoints tell from then on.
+    Top {
+        /// Only this connection: its number, its mount point, or a path below that
+        connection: Option<String>,
+
+        /// How often to look, in seconds
+        #[arg(short, long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+        interval: Duration,
     },
 
     Stuck(Stuck),
@@ -156,6 +169,10 @@ fn main() -> ExitCode {
         Command::Ls { connection } => ls::table(&System::look(), connection.as_deref())
             .and_then(|table| print(&table))
             .map(|()| ExitCode::SUCCESS),
+        Command::Top {
+            connection,
+            interval,
+        } => top::run(&System::look(), connection.as_deref(), interval).map(|()| ExitCode::SUCCESS),
         Command::Stuck(arguments) => arguments.run(),
         Command::Record(arguments) => arguments.run(),
         Command::Report {

@@ -27,6 +27,7 @@ mod runner;
 mod stacks;
 mod sys;
 mod system;
+mod terminal;
 mod tests;
 mod trace;
 mod xattrs;

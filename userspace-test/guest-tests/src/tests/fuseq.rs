@@ -8,6 +8,7 @@ use crate::{
     fs::Fs,
     model::{Answer, Model},
     sys, system,
+    terminal::Terminal,
     tests::{programs::ours, tests},
 };
 use fuseq::life::Story;
@@ -29,6 +30,7 @@ tests![
     stuck_aborts,
     stuck_flushes_and_sends_again,
     stuck_needs_to_know_what_to_abort,
+    top_shows_what_happens,
     records_and_reports,
     record_needs_a_command_that_exists,
 ];
@@ -260,6 +262,31 @@ fn stuck_needs_to_know_what_to_abort(env: &Env) {
     assert!(text.contains("no such connection; there are "), "{text}");
     // Nothing happened to it.
     let caller = hangs(&fs, "file");
+    drop(caller);
+}
+
+fn top_shows_what_happens(env: &Env) {
+    let fs = Fs::new(env);
+    let path = fs.dir.to_str().unwrap();
+    let mut command = Command::new(ours("fuseq"));
+    let mut terminal = Terminal::start(command.args(["top", "-i", "0.2", path]), (34, 110));
+    terminal.shows(&["fuseq top", path, "0 waiting"]);
+    terminal.shows(&["q quit"]);
+    // On C fuse, what is missing is said, and the queues appear with the first look.
+    terminal.shows(&["processing", "0"]);
+    let caller = hangs(&fs, "file");
+    terminal.shows(&["fuseq top", "1 waiting"]);
+    let who = format!("hangs[{}]", caller.pid());
+    terminal.shows(&["LOOKUP", "processing", &who]);
+    terminal.shows(&["processing", "1", "█"]);
+    assert_eq!(
+        terminal.text().contains("C fuse: by its tracepoints"),
+        !env.is_rust()
+    );
+    terminal.press("p");
+    terminal.shows(&["PAUSED"]);
+    terminal.press("pq");
+    assert!(terminal.ends().success());
     drop(caller);
 }
 
