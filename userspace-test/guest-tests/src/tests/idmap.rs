@@ -156,8 +156,11 @@ fn access_control_lists_will_do(env: &Env) {
     mapped.finish();
 }
 
+/// Makes something, in the directory of that path.
+type Make = fn(&Path) -> io::Result<()>;
+
 /// What makes something, and what that asks for.
-const MAKING: &[(Opcode, fn(&Path) -> io::Result<()>)] = &[
+const MAKING: &[(Opcode, Make)] = &[
     (Opcode::Mknod, |dir| {
         sys::mknod(&dir.join("fifo"), libc::S_IFIFO | 0o600, 0)
     }),
