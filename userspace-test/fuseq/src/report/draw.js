@@ -154,7 +154,12 @@ function drawLane({ context, lane, plot, width }, request, y, height) {
   if (right + room < edge) {
     context.fillText(label, Math.max(right, MARGIN) + 7, middle);
   } else if (right - Math.max(left, MARGIN) > room) {
-    context.fillStyle = colours.panel;
+    // On a colour that may be light or dark.
+    context.lineWidth = 3;
+    context.strokeStyle = colours.panel;
+    context.fillStyle = colours.text;
+    context.strokeText(label, Math.min(right, edge) - room + 5, middle);
+    context.lineWidth = 1;
     context.fillText(label, Math.min(right, edge) - room + 5, middle);
   }
 }
