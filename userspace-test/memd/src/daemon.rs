@@ -13,7 +13,7 @@ use nix::{
 };
 use rawfuse::{
     abi::{self, init_flags, Opcode},
-    answer_init, Buffer, Channel, Errno, InitConfig, Operation, Request,
+    answer_init, in_threads, Buffer, Channel, Errno, InitConfig, Operation, Request,
 };
 use std::{
     ffi::OsStr,
@@ -23,7 +23,6 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::ffi::OsStrExt,
     },
-    thread,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
@@ -85,7 +84,7 @@ impl Daemon {
     /// What reading requests and writing replies gives, other than that the file system, the
     /// request or its caller is gone.
     pub fn serve(&self, channel: &Channel) -> io::Result<()> {
-        self.serve_with(|| self.thread(channel, || Ok(None)))
+        in_threads(self.config.threads, || self.thread(channel, || Ok(None)))
     }
 
     /// Serves until the file system is gone, or `stop` becomes readable or is hung up. All that was
@@ -99,7 +98,7 @@ impl Daemon {
             channel,
             FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK),
         )?;
-        self.serve_with(|| {
+        in_threads(self.config.threads, || {
             self.thread(channel, || {
                 let mut fds = [
                     PollFd::new(stop, PollFlags::POLLIN),
@@ -111,20 +110,6 @@ impl Daemon {
                 }
                 Ok(fds[0].any().unwrap_or(false).then_some(Stop::Asked))
             })
-        })
-    }
-
-    fn serve_with(&self, work: impl Fn() -> io::Result<Stop> + Sync) -> io::Result<()> {
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.config.threads)
-                .map(|_| scope.spawn(&work))
-                .collect();
-            for worker in workers {
-                worker
-                    .join()
-                    .map_err(|_| io::Error::other("a thread panicked"))??;
-            }
-            Ok(())
         })
     }
 

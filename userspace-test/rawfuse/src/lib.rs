@@ -39,7 +39,7 @@
 //! # Threads
 //!
 //! Any number of threads may read and write one [`Channel`]: each read gives a whole request, to
-//! one of them, and each write is one whole reply.
+//! one of them, and each write is one whole reply: [`in_threads`].
 
 pub use fuse_abi as abi;
 pub use nix::errno::Errno;
@@ -52,6 +52,7 @@ mod init;
 mod mount;
 mod operation;
 mod request;
+mod threads;
 
 pub use buffer::Buffer;
 pub use channel::Channel;
@@ -61,3 +62,4 @@ pub use init::{answer_init, handshake, InitConfig, Session};
 pub use mount::{Kind, Mount, MountOptions};
 pub use operation::Operation;
 pub use request::{Args, Malformed, Request};
+pub use threads::in_threads;
