@@ -7,11 +7,11 @@
 SCRIPTS := qemu-scripts
 FLAVOUR ?= release
 MODULE ?= rust_fuse
-# What is asked of `make test` (all): lint host kunit guest cfuse parity hosts demo debug self
+# What is asked of `make test` (all): lint host kunit guest cfuse parity hosts suites demo debug self
 SECTIONS ?=
 QUEUE_MODEL_ITERATIONS ?= 20000
 
-.PHONY: help run test test-long parity queue-model module kernel userspace shell bench lint fmt doc rust-analyzer clean
+.PHONY: help run test test-long parity conformance queue-model module kernel userspace shell bench lint fmt doc rust-analyzer clean
 # The scripts share what they build, one after the other.
 .NOTPARALLEL:
 
@@ -37,6 +37,9 @@ queue-model: ## the queues on very many schedules: QUEUE_MODEL_ITERATIONS for ea
 
 parity: ## docs/PARITY.md, from docs/parity.tsv and the tests that it names
 	@$(SCRIPTS)/parity
+
+conformance: ## docs/CONFORMANCE.md, from other people's test suites in full: takes an hour
+	@$(SCRIPTS)/conformance
 
 module: ## build/module-release/rust_fuse.ko
 	@$(SCRIPTS)/module $(FLAVOUR)

@@ -17,6 +17,7 @@ from pathlib import Path
 import ktap
 import parity
 import results
+import suites
 
 TOP, BUILD = Path(os.environ["TOP"]), Path(os.environ["BUILD"])
 SCRIPTS = TOP / "qemu-scripts"
@@ -159,6 +160,11 @@ def hosts(section):
         check(section, f"{name}: both modules alike", good, f"{ours!r}, where C fuse has {output!r}")
 
 
+def other_suites(section):
+    """Test suites by others, over stackfs: both modules pass, or fail alike."""
+    suites.check(lambda name, good, message: check(section, name, good, message))
+
+
 def demo(section):
     for module in "rust_fuse", "fuse":
         run = subprocess.run([SCRIPTS / "run", module], stdin=subprocess.DEVNULL)
@@ -259,6 +265,7 @@ SECTIONS = {
     "cfuse": lambda section: guest_tests(section, "fuse"),
     "parity": parity_page,
     "hosts": hosts,
+    "suites": other_suites,
     "demo": demo,
     "debug": debug,
     "self": selfcheck,
@@ -273,6 +280,7 @@ TITLES = {
     "cfuse": "guest tests on C fuse",
     "parity": "docs/PARITY.md",
     "hosts": "other people's programs",
+    "suites": "other people's test suites",
     "demo": "make run",
     "debug": "rust_fuse on the debug kernel",
     "self": "the tests themselves",
@@ -280,7 +288,7 @@ TITLES = {
 }
 # What must be built for which section; lint and host build for themselves.
 MODULE = (("kernel", "release"), ("module", "release"), ("userspace",))
-NEEDS = dict.fromkeys(("kunit", "guest", "cfuse", "hosts", "demo"), MODULE) | {
+NEEDS = dict.fromkeys(("kunit", "guest", "cfuse", "hosts", "suites", "demo"), MODULE) | {
     "parity": (("userspace",),),
     "long": (("kernel", "debug"), ("module", "debug"), ("userspace",)),
     "self": (("kernel", "release"), ("module", "release", "broken")),
