@@ -265,13 +265,12 @@ SECTIONS = {
     "cfuse": lambda section: guest_tests(section, "fuse"),
     "parity": parity_page,
     "hosts": hosts,
-    "suites": other_suites,
     "demo": demo,
     "debug": debug,
     "self": selfcheck,
 }
 # Only when it is asked for.
-EXTRA = {"long": long}
+EXTRA = {"long": long, "suites": other_suites}
 TITLES = {
     "lint": "lint",
     "host": "host tests",

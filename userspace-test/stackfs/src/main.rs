@@ -105,8 +105,9 @@ impl Cli {
     fn init(&self) -> InitConfig {
         let flag = |option, flag| if option { flag } else { 0 };
         InitConfig {
+            // Without ATOMIC_O_TRUNC: the kernel would find out that a program runs, and must not be
+            // cut, when it has been.
             flags: init_flags::ASYNC_READ
-                | init_flags::ATOMIC_O_TRUNC
                 | init_flags::AUTO_INVAL_DATA
                 | init_flags::PARALLEL_DIROPS
                 | flag(self.has(self.writeback), init_flags::WRITEBACK_CACHE)
