@@ -55,7 +55,7 @@ const NAME_MAX: usize = 4095;
 /// What is next in the reply to `READDIR` or `READDIRPLUS`.
 pub enum NextEntry<'a, T> {
     /// An entry: its head, its name, and what follows it.
-    Entry(T, &'a [u8], &'a [u8]),
+    Entry(&'a T, &'a [u8], &'a [u8]),
     /// Nothing, or an entry that is cut off.
     End,
     /// A name that there cannot be.
@@ -63,13 +63,14 @@ pub enum NextEntry<'a, T> {
 }
 
 /// What an entry of a directory begins with.
-pub trait EntryHead: FromBytes + Sized {
+pub trait EntryHead: FromBytes + Immutable + KnownLayout + Sized {
     /// The length of the name that follows.
     fn namelen(&self) -> u32;
 
-    /// The first entry in `bytes`, which may come from anybody.
+    /// The first entry in `bytes`, which may come from anybody, and start where an entry does: at a
+    /// multiple of 8 bytes in memory.
     fn next(bytes: &[u8]) -> NextEntry<'_, Self> {
-        let Ok((head, rest)) = Self::read_from_prefix(bytes) else {
+        let Ok((head, rest)) = Self::ref_from_prefix(bytes) else {
             return NextEntry::End;
         };
         let len = head.namelen() as usize;

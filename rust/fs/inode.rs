@@ -195,11 +195,6 @@ impl Node {
         self.state.lock().nlookup += 1;
     }
 
-    /// The lookup that was counted last has led nowhere: its reference is given back otherwise.
-    pub(super) fn uncount_lookup(&self) {
-        self.state.lock().nlookup -= 1;
-    }
-
     /// Keeps others from looking up and reading in this directory, where the daemon needs that.
     pub(super) fn serialize(&self, mount: &Mount) -> Option<MutexGuard<'_, ()>> {
         (!mount.features().parallel_dirops).then(|| self.serial.lock())
@@ -413,11 +408,8 @@ pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked:
         return;
     }
     let (old_size, old_mtime) = (inode.size(), inode.mtime());
-    take(inode, &mut state, attr, until, asked);
     let ahead = is_ahead(inode);
-    if !ahead {
-        inode.lock().set_size(attr.size);
-    }
+    take(inode, &mut state, attr, until, asked, !ahead);
     drop(state);
 
     if inode.is_regular() && !ahead {
@@ -465,11 +457,8 @@ pub(super) fn changed(
         until
     };
     let old_size = inode.size();
-    take(inode, &mut state, attr, until, asked);
     let resizes = !ahead || changes.size().is_some();
-    if resizes {
-        inode.lock().set_size(attr.size);
-    }
+    take(inode, &mut state, attr, until, asked, resizes);
     drop(state);
     // Folios that are to go may have to be written back first.
     drop(held);
@@ -482,8 +471,8 @@ pub(super) fn changed(
     }
 }
 
-/// Takes attributes but the size, and but the times that the kernel knows better.
-fn take(inode: &INode, state: &mut State, attr: &Attr, until: Ticks, asked: Asked) {
+/// Takes attributes but the times that the kernel knows better; the size only if it `resizes`.
+fn take(inode: &INode, state: &mut State, attr: &Attr, until: Ticks, asked: Asked, resizes: bool) {
     let (node, mount) = (inode.data(), Mount::of(inode));
     let new = attributes(inode.super_block(), attr);
     // An inode that had gone while its attributes were asked for has lost the version that would
@@ -513,6 +502,9 @@ fn take(inode: &INode, state: &mut State, attr: &Attr, until: Ticks, asked: Aske
     locked.set_owner(new.uid, new.gid);
     locked.set_blocks(new.blocks);
     locked.set_atime(new.atime);
+    if resizes {
+        locked.set_size(attr.size);
+    }
     if !is_ahead(inode) {
         locked.set_mtime(new.mtime);
         locked.set_ctime(new.ctime);

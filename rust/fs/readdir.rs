@@ -166,7 +166,7 @@ fn emit(
             NextEntry::Malformed => return Err(EIO),
             NextEntry::Entry(entry, _, after) => {
                 let record = &bytes[..bytes.len() - after.len()];
-                if !emit_one(dir, file, &entry, record, entries) {
+                if !emit_one(dir, file, entry, record, entries) {
                     return Ok(());
                 }
                 bytes = after;
@@ -252,9 +252,11 @@ fn link(
             Child::New(new) => {
                 let sb = dir.super_block();
                 let inode = inode::get(sb, *nodeid, *generation, attr, until, asked)?;
-                break new.resolve(inode.clone()).inspect_err(|_| {
-                    inode.data().uncount_lookup();
-                })?;
+                match new.resolve(inode) {
+                    Ok(dentry) => break dentry,
+                    // The reference is counted, and given back when the inode goes.
+                    Err(_) => return Ok(()),
+                }
             }
         }
     };

@@ -14,7 +14,7 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    mem::{self, MaybeUninit},
+    mem::{self, ManuallyDrop, MaybeUninit},
     ops::Deref,
     ptr::{self, NonNull},
 };
@@ -91,8 +91,13 @@ impl<T: FileSystem> DEntry<T> {
 
     /// The cached entry of that name in this directory, if there is one that is not being looked up.
     pub(crate) fn find_child(&self, name: &[u8]) -> Option<OwnedDEntry<T>> {
+        self.find(&self.name_in(name))
+    }
+
+    /// The same, for a name that [`Self::name_in`] gave.
+    fn find(&self, name: &bindings::qstr) -> Option<OwnedDEntry<T>> {
         // SAFETY: The entry is valid, and so is the name for the call.
-        let child = unsafe { bindings::d_lookup(self.as_ptr(), &self.name_in(name)) };
+        let child = unsafe { bindings::d_lookup(self.as_ptr(), name) };
         // SAFETY: `d_lookup` took a reference.
         NonNull::new(child).map(|child| unsafe { OwnedDEntry::from_raw(child) })
     }
@@ -404,11 +409,18 @@ impl<T: FileSystem> InLookup<'_, T> {
     /// are. May sleep.
     pub(crate) fn resolve(self, inode: OwnedINode<T>) -> Result<OwnedDEntry<T>> {
         // SAFETY: By the type invariant; this gives the reference to the inode away.
-        let other = match unsafe { splice(&self.0, inode.into_raw()) }? {
-            Resolved::This(_) => None,
-            Resolved::Other(other) => Some(other),
-        };
-        Ok(other.unwrap_or_else(|| self.0.clone()))
+        match unsafe { splice(&self.0, inode.into_raw()) }? {
+            Resolved::This(_) => {
+                let this = ManuallyDrop::new(self);
+                // SAFETY: The entry was put into lookup by this task. What is moved out is not
+                // dropped besides.
+                unsafe {
+                    bindings::d_lookup_done(this.0.as_ptr());
+                    Ok(ptr::read(&this.0))
+                }
+            }
+            Resolved::Other(other) => Ok(other),
+        }
     }
 }
 
@@ -428,11 +440,12 @@ pub(super) unsafe fn child<'a, T: FileSystem>(
     dir: &'a DEntry<T>,
     name: &[u8],
 ) -> Result<Child<'a, T>> {
-    if let Some(known) = dir.find_child(name) {
+    let name = dir.name_in(name);
+    if let Some(known) = dir.find(&name) {
         return Ok(Child::Known(known));
     }
     // SAFETY: The entry is valid and its directory locked; the name is copied.
-    let child = unsafe { bindings::d_alloc_parallel(dir.as_ptr(), &dir.name_in(name)) };
+    let child = unsafe { bindings::d_alloc_parallel(dir.as_ptr(), &name) };
     let child = NonNull::new(from_err_ptr(child)?).ok_or(ENOMEM)?;
     // SAFETY: `d_alloc_parallel` took a reference, and says by a flag that is constant for everybody
     // else whose lookup it is.
