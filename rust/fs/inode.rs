@@ -33,7 +33,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Mutex, MutexGuard, SpinLock,
+        Mutex, MutexGuard, SetOnce, SpinLock,
     },
 };
 
@@ -53,16 +53,14 @@ pub(crate) struct Node {
     /// Whether it is used through the page cache.
     #[pin]
     pub(super) io_mode: IoMode,
-    /// Writing back what is dirty.
-    #[pin]
-    pub(super) writes: Writes,
+    /// Writing back what is dirty: there from when somebody may write, or keeps others from it.
+    writes: SetOnce<Pin<KBox<Writes>>>,
     /// Of a directory: somebody looks up what is in it. READDIRPLUS is worth its cost.
     pub(super) looked_into: Flag,
     /// It is known by a READDIRPLUS, and nobody has looked it up since.
     pub(super) listed: Flag,
-    /// Of a directory: what READDIR has put into its page cache.
-    #[pin]
-    pub(super) listing: Listing,
+    /// Of a directory: what READDIR has put into its page cache, where the daemon wants that.
+    listing: SetOnce<Pin<KBox<Listing>>>,
     /// Of a directory: grows when the daemon says that names in it have changed; what is looked up
     /// meanwhile does not hold.
     pub(super) sightings_ended: Version,
@@ -106,10 +104,10 @@ impl Node {
                 expiry: Expiry::new(),
                 unsettled: Atomic::new(false),
                 io_mode <- IoMode::new(),
-                writes <- Writes::new(),
+                writes: SetOnce::new(),
                 looked_into: Flag::default(),
                 listed: Flag::default(),
-                listing <- Listing::new(),
+                listing: SetOnce::new(),
                 sightings_ended: Version::first(),
                 state <- new_spinlock!(
                     State {
@@ -193,6 +191,42 @@ impl Node {
     /// One more lookup has led here.
     pub(super) fn count_lookup(&self) {
         self.state.lock().nlookup += 1;
+    }
+
+    /// What it has to do with writing back. ENOMEM.
+    pub(super) fn writes(&self) -> Result<&Writes> {
+        self.make(&self.writes, Writes::new)
+    }
+
+    /// The same, if it has.
+    pub(super) fn known_writes(&self) -> Option<&Writes> {
+        self.writes.as_ref().map(|writes| &**writes)
+    }
+
+    /// What READDIR puts into the page cache. ENOMEM.
+    pub(super) fn listing(&self) -> Result<&Listing> {
+        self.make(&self.listing, Listing::new)
+    }
+
+    /// The same, if it has.
+    pub(super) fn known_listing(&self) -> Option<&Listing> {
+        self.listing.as_ref().map(|listing| &**listing)
+    }
+
+    /// What few inodes have, and which therefore does not lie in all of them.
+    fn make<'a, T, I: PinInit<T>>(
+        &self,
+        part: &'a SetOnce<Pin<KBox<T>>>,
+        new: impl FnOnce() -> I,
+    ) -> Result<&'a T> {
+        if part.as_ref().is_none() {
+            let new = KBox::pin_init(new(), GFP_KERNEL_ACCOUNT)?;
+            // Under the lock it is there, or not, and never half done.
+            let state = self.state.lock();
+            part.populate(new);
+            drop(state);
+        }
+        part.as_ref().map(|part| &**part).ok_or(ENOMEM)
     }
 
     /// Keeps others from looking up and reading in this directory, where the daemon needs that.
@@ -558,7 +592,9 @@ pub(super) fn attributes_changed(inode: &INode) {
 /// The entries of a directory have changed.
 pub(super) fn directory_changed(dir: &INode) {
     dir.data().invalidate(DIRECTORY_STATS);
-    dir.data().listing.directory_changed();
+    if let Some(listing) = dir.data().known_listing() {
+        listing.directory_changed();
+    }
 }
 
 /// The file has been read: the time that says when does not hold any more.

@@ -6,16 +6,16 @@
 //! together with them, and so could not keep them away from folios that it is to invalidate.
 
 use kernel::{
-    new_condvar, new_mutex,
+    new_condvar, new_spinlock,
     prelude::*,
-    sync::{CondVar, Mutex},
+    sync::{CondVar, SpinLock},
 };
 
 /// Who uses the contents of an inode, and how.
 #[pin_data]
 pub(super) struct IoMode {
     #[pin]
-    users: Mutex<Users>,
+    users: SpinLock<Users>,
     #[pin]
     changed: CondVar,
 }
@@ -23,18 +23,18 @@ pub(super) struct IoMode {
 #[derive(Default)]
 struct Users {
     /// Open files that use the page cache.
-    cached: usize,
+    cached: u32,
     /// Those of them that wait for the writers to end.
-    waiting: usize,
+    waiting: u32,
     /// Writes in parallel.
-    parallel: usize,
+    parallel: u32,
 }
 
 impl IoMode {
     /// Used by nobody.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            users <- new_mutex!(Users::default(), "fuse::IoMode"),
+            users <- new_spinlock!(Users::default(), "fuse::IoMode"),
             changed <- new_condvar!("fuse::IoMode"),
         })
     }

@@ -331,7 +331,7 @@ impl FileOperations for RegularFile {
             file.use_page_cache();
         }
         if new.is_writable() && is_ahead(inode) {
-            inode.data().writes.join(file.into())?;
+            inode.data().writes()?.join(file.into())?;
         }
         if file.has(open_flags::STREAM) {
             new.make_stream();
@@ -347,7 +347,9 @@ impl FileOperations for RegularFile {
             let _ = inode.write_now();
         }
         file.closing(flags);
-        inode.data().writes.leave(&file);
+        if let Some(writes) = inode.data().known_writes() {
+            writes.leave(&file);
+        }
     }
 
     fn flush(inode: &INode, file: ArcBorrow<'_, OpenFile>, owner: LockOwner) -> Result {
@@ -423,7 +425,7 @@ impl FileOperations for RegularFile {
             file.use_page_cache();
         }
         if area.may_write_file() {
-            inode.data().writes.join(file.into())?;
+            inode.data().writes()?.join(file.into())?;
         }
         Ok(Mapping::Shared)
     }

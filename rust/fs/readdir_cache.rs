@@ -131,9 +131,9 @@ pub(super) fn read(
     if entries.position() == 0 && Mount::of(dir).features().auto_inval_data {
         attr::update(dir, None, MTIME_STAT)?;
     }
-    let listing = &dir.data().listing;
+    let listing = dir.data().listing()?;
     let mut bytes = KVec::from_elem(0, PAGE_SIZE, GFP_KERNEL)?;
-    while let Some(size) = begin(dir, stream, entries.position() == 0) {
+    while let Some(size) = begin(dir, listing, stream, entries.position() == 0) {
         let offset = stream.offset.get();
         // CAST: Less than a page.
         let (index, start) = (offset / PAGE, (offset % PAGE) as usize);
@@ -170,8 +170,7 @@ pub(super) fn read(
 /// Makes sure that `stream` is one of what is there now; returns how much there is in the page that it
 /// is at. None when what is there is not complete, or not of use any more: `at_start`, it can be begun
 /// anew.
-fn begin(dir: &INode, stream: &Stream, at_start: bool) -> Option<usize> {
-    let listing = &dir.data().listing;
+fn begin(dir: &INode, listing: &Listing, stream: &Stream, at_start: bool) -> Option<usize> {
     let (mtime, changes) = (dir.mtime(), listing.changes.get());
     let epoch = Mount::of(dir).epoch.get();
     let mut state = listing.state.lock();
@@ -235,7 +234,9 @@ fn emit(stream: &Stream, mut bytes: &[u8], entries: &mut DirEmitter<'_, Fuse>) -
 /// Adds an entry that the daemon gave for the position `at`, if that is where what is there ends;
 /// `next` is where the daemon goes on. May sleep.
 pub(super) fn add(dir: &INode, record: &[u8], at: i64, next: u64) {
-    let listing = &dir.data().listing;
+    let Some(listing) = dir.data().known_listing() else {
+        return;
+    };
     // CAST: Positions are the daemon's; the kernel only keeps them.
     let is_next = |state: &State| !state.complete && state.next == at as u64;
     let state = listing.state.lock();
@@ -274,7 +275,10 @@ pub(super) fn add(dir: &INode, record: &[u8], at: i64, next: u64) {
 
 /// The daemon has no more entries for the position `at`. May sleep.
 pub(super) fn end(dir: &INode, at: i64) {
-    let mut state = dir.data().listing.state.lock();
+    let Some(listing) = dir.data().known_listing() else {
+        return;
+    };
+    let mut state = listing.state.lock();
     // CAST: Positions are the daemon's; the kernel only keeps them.
     if state.next != at as u64 {
         return;

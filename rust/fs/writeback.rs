@@ -39,9 +39,9 @@ pub(super) struct Writes {
 
 struct State {
     /// How many WRITEs are under way.
-    under_way: usize,
+    under_way: u32,
     /// How many say that no more may be sent.
-    held: usize,
+    held: u32,
     /// Those that wait for that to be over.
     queued: Fifo<Batch>,
     /// Open files that one can write by.
@@ -83,28 +83,32 @@ impl Writes {
         // Closing it is said to the daemon without the lock.
         drop(left);
     }
+}
 
-    /// An open file that one can write by.
-    pub(super) fn file(&self) -> Option<Arc<OpenFile>> {
-        self.state.lock().files.first().cloned()
-    }
+/// An open file that one can write by.
+fn file(inode: &INode) -> Option<Arc<OpenFile>> {
+    let writes = inode.data().known_writes()?;
+    let state = writes.state.lock();
+    state.files.first().cloned()
 }
 
 /// Keeps what is dirty in the page cache from being sent until the value is dropped; waits for what
 /// has been sent, deaf to signals. The contents are locked.
 pub(super) fn hold(inode: &INode) -> Held<'_> {
-    let writes = &inode.data().writes;
+    let writes = insist(|| inode.data().writes().map_err(|_| AllocError));
     let mut state = writes.state.lock();
     state.held += 1;
     while state.under_way > 0 {
         writes.ended.wait(&mut state);
     }
-    Held(inode)
+    Held { inode, writes }
 }
 
 /// Waits until all that is being written back has been. The contents are locked.
 pub(super) fn wait(inode: &INode) {
-    drop(hold(inode));
+    if inode.data().known_writes().is_some() {
+        drop(hold(inode));
+    }
 }
 
 /// Writes back what is dirty of the file from `start` on, and waits until all of it has been written.
@@ -116,20 +120,24 @@ pub(super) fn finish_from(inode: &INode, start: u64) -> Result {
 }
 
 /// Nothing is written back.
-pub(super) struct Held<'a>(&'a INode);
+pub(super) struct Held<'a> {
+    inode: &'a INode,
+    writes: &'a Writes,
+}
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.data().writes.state.lock();
+        let mut state = self.writes.state.lock();
         state.held -= 1;
         if state.held > 0 {
             return;
         }
         let mut queued = core::mem::replace(&mut state.queued, Fifo::new());
-        state.under_way += queued.len();
+        // CAST: As many as there are pages, at most.
+        state.under_way += queued.len() as u32;
         drop(state);
         while let Some(batch) = queued.pop_front() {
-            send(self.0, batch);
+            send(self.inode, batch);
         }
     }
 }
@@ -154,7 +162,7 @@ pub(super) fn writepages(inode: &INode, what: Writeback<'_>) -> Result {
         let batch = match &mut batch {
             Some(batch) => batch,
             None => {
-                let file = node.writes.file().ok_or(EIO)?;
+                let file = file(inode).ok_or(EIO)?;
                 let first = Link::new(Batch::new(file, dirty.pos()));
                 batch.insert(KBox::new(first, GFP_KERNEL)?)
             }
@@ -169,7 +177,11 @@ pub(super) fn writepages(inode: &INode, what: Writeback<'_>) -> Result {
 
 /// Sends a batch, now or when that is allowed again.
 fn submit(inode: &INode, batch: KBox<Link<Batch>>) {
-    let mut state = inode.data().writes.state.lock();
+    // The batch has its file from there.
+    let Some(writes) = inode.data().known_writes() else {
+        return;
+    };
+    let mut state = writes.state.lock();
     if state.held > 0 {
         state.queued.push_back(batch);
         return;
@@ -235,7 +247,9 @@ impl Completion for Done {
 
 impl Drop for Done {
     fn drop(&mut self) {
-        let writes = &self.file.inode().data().writes;
+        let Some(writes) = self.file.inode().data().known_writes() else {
+            return;
+        };
         let mut state = writes.state.lock();
         state.under_way -= 1;
         if state.under_way == 0 {
@@ -248,7 +262,7 @@ impl Drop for Done {
 /// daemon's.
 pub(super) fn send_times(inode: &INode) -> Result {
     let (node, mount) = (inode.data(), Mount::of(inode));
-    let file = node.writes.file();
+    let file = file(inode);
     let (mtime, ctime) = (inode.mtime(), inode.ctime());
     let mut arguments = SetattrIn {
         valid: fattr::MTIME,
