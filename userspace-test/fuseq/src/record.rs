@@ -70,6 +70,8 @@ pub fn record(options: &Options) -> Result<Summary> {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         signal_hook::flag::register(signal, stop.clone())?;
     }
+    let instance = Instance::new(options.buffer_kib, only)?;
+    let mut pipe = instance.pipe()?;
     let name = |path: &Path| path.display().to_string();
     let output = File::create(&options.output).with_context(|| name(&options.output))?;
     let mut recording = Recording {
@@ -77,8 +79,6 @@ pub fn record(options: &Options) -> Result<Summary> {
         lines: 0,
         lost: false,
     };
-    let instance = Instance::new(options.buffer_kib, only)?;
-    let mut pipe = instance.pipe()?;
     instance.enable(true)?;
     let began = Instant::now();
     recording.say(&Fact::Start(now()?))?;

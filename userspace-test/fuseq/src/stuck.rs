@@ -14,7 +14,7 @@ use crate::{
         stack, text, Connection, System,
     },
 };
-use anyhow::Result;
+use anyhow::{bail, Result};
 use std::{path::Path, time::Duration};
 
 /// The node of a file system's root.
@@ -75,7 +75,7 @@ pub fn report(system: &System, options: &Options) -> Result<(String, bool)> {
     let mut waiters = None;
     let mut hints = system.hints();
     let mut out = String::new();
-    let mut on_the_way = 0;
+    let (mut on_the_way, mut unseen) = (0, false);
     for connection in system.chosen(options.which.as_deref())? {
         let scene = match connection.snapshot() {
             Ok(Some(snapshot)) => of_rust(connection, &snapshot.requests, &files, options.older),
@@ -86,11 +86,13 @@ pub fn report(system: &System, options: &Options) -> Result<(String, bool)> {
                 }
                 Err(error) => {
                     hints.push(format!("{}: {error:#}", connection.title()));
+                    unseen = true;
                     continue;
                 }
             },
             Err(error) => {
                 hints.push(format!("{}: queues: {error}", connection.title()));
+                unseen = true;
                 continue;
             }
         };
@@ -103,6 +105,9 @@ pub fn report(system: &System, options: &Options) -> Result<(String, bool)> {
         }
     }
     let is_stuck = !out.is_empty();
+    if !is_stuck && unseen {
+        bail!("there is no telling: {}", hints.join("; "));
+    }
     if !is_stuck {
         let more = match on_the_way {
             0 => String::new(),

@@ -118,3 +118,30 @@ fn c_fuse_says_what_is_missing() {
     );
     assert!(of_c(&connection, 0, &waiters).stuck.is_empty());
 }
+
+#[test]
+fn what_cannot_be_read_is_not_said_to_be_well() {
+    let dir = std::env::temp_dir().join(format!("fuseq-stuck-{}", std::process::id()));
+    let options = Options {
+        which: None,
+        older: Duration::from_secs(1),
+        most: 20,
+    };
+    let system = System {
+        connections: vec![Connection {
+            control: Some(dir.clone()),
+            ..connection('S')
+        }],
+        has_control: true,
+        hidden: false,
+    };
+    // Nobody can read a directory like a file.
+    std::fs::create_dir_all(dir.join("queues")).unwrap();
+    let error = report(&system, &options).unwrap_err().to_string();
+    assert!(error.starts_with("there is no telling: /mnt/a"), "{error}");
+    std::fs::remove_dir(dir.join("queues")).unwrap();
+    std::fs::write(dir.join("queues"), "queue=pending now=0 passed=3\n").unwrap();
+    let (text, is_stuck) = report(&system, &options).unwrap();
+    assert!(text.starts_with("Nothing is stuck") && !is_stuck, "{text}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
