@@ -7,18 +7,12 @@
 
 mod fs;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 use clap::Parser;
 use fs::Hello;
-use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, geteuid, setsid, ForkResult};
-use rawfuse::{
-    abi::init_flags, fusermount, fusermount_unmount, handshake, Buffer, Channel, InitConfig, Kind,
-    Mount, MountOptions,
-};
-use std::{
-    fs::OpenOptions,
-    path::{Path, PathBuf},
-};
+use nix::unistd::daemon;
+use rawfuse::{abi::init_flags, handshake, Buffer, Channel, InitConfig, Kind, Mounted};
+use std::path::PathBuf;
 
 /// Mounts a file system with one file in it
 #[derive(Parser)]
@@ -58,97 +52,17 @@ fn main() -> Result<()> {
         .canonicalize()
         .with_context(|| cli.mountpoint.display().to_string())?;
     let hello = Hello::new(cli.name.clone(), cli.contents.clone().into_bytes());
-    let mounted = Mounted::new(&cli, &target)?;
+    let kind = match cli.coexist {
+        true => Kind::RFUSE,
+        false => Kind::FUSE,
+    };
+    let mounted = Mounted::new(kind, "hello", &cli.options, &target)
+        .with_context(|| format!("cannot mount on {}", target.display()))?;
     if !cli.foreground && !cli.debug {
-        detach()?;
+        // This is another process from here on; the first one ends.
+        daemon(false, false)?;
     }
     serve(mounted.channel(), &hello, cli.debug)
-}
-
-/// The file system, mounted by system call when that is allowed, else by the helper program.
-enum Mounted {
-    BySyscall { channel: Channel, mount: Mount },
-    ByHelper { channel: Channel, target: PathBuf },
-}
-
-impl Mounted {
-    fn new(cli: &Cli, target: &Path) -> Result<Self> {
-        let kind = match cli.coexist {
-            true => Kind::RFUSE,
-            false => Kind::FUSE,
-        };
-        let mut options = MountOptions::new(kind);
-        options.subtype = Some("hello".into());
-        options.source = "hello".into();
-        for option in cli.options.iter().flat_map(|list| list.split(',')) {
-            match option.split_once('=') {
-                Some(("fsname", name)) => options.source = name.into(),
-                _ => options = options.option(option),
-            }
-        }
-        if geteuid().is_root() {
-            let channel = Channel::open(&kind).context(kind.device)?;
-            let mount = options
-                .mount(&channel, target)
-                .with_context(|| format!("cannot mount on {}", target.display()))?;
-            return Ok(Mounted::BySyscall { channel, mount });
-        }
-        if cli.coexist {
-            bail!(
-                "only root can mount {}: fusermount3 knows fuse only",
-                kind.fs_type
-            );
-        }
-        let mut list = format!("subtype=hello,fsname={}", options.source);
-        if !options.extra.is_empty() {
-            list = format!("{list},{}", options.extra);
-        }
-        Ok(Mounted::ByHelper {
-            channel: fusermount(target, &list)?,
-            target: target.into(),
-        })
-    }
-
-    fn channel(&self) -> &Channel {
-        match self {
-            Mounted::BySyscall { channel, .. } | Mounted::ByHelper { channel, .. } => channel,
-        }
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        match self {
-            // It drops itself.
-            Mounted::BySyscall { mount, .. } => _ = mount,
-            // That fails when someone else unmounted it, which is how this usually ends.
-            Mounted::ByHelper { target, .. } => _ = fusermount_unmount(target),
-        }
-    }
-}
-
-/// Goes to the background: the parent ends when the child is ready to serve.
-fn detach() -> Result<()> {
-    // The mount belongs to the child from here on: the parent must not take it down.
-    if let ForkResult::Parent { .. } = fork_alone()? {
-        std::process::exit(0);
-    }
-    setsid()?;
-    chdir("/")?;
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    dup2_stdin(&null)?;
-    dup2_stdout(&null)?;
-    dup2_stderr(&null)?;
-    Ok(())
-}
-
-#[allow(unsafe_code)]
-fn fork_alone() -> nix::Result<ForkResult> {
-    // SAFETY: This process has one thread, so the child may go on as if nothing had happened.
-    unsafe { fork() }
 }
 
 /// Answers requests until the file system is unmounted.
