@@ -37,11 +37,13 @@ mod notify_data;
 mod notify_entry;
 mod notify_inode;
 mod open;
+mod paths;
 mod pipe;
 mod poll;
 mod posix_locks;
 mod programs;
 mod queues;
+mod quotafs;
 mod range;
 mod read;
 mod readdirplus;
@@ -64,6 +66,7 @@ mod symlink;
 mod sync_init;
 mod syncfs;
 mod times;
+mod transcripts;
 mod unlink;
 mod write;
 mod writeback;
@@ -159,6 +162,9 @@ pub fn all() -> Vec<Test> {
         fuseq::tests(),
         limits::tests(),
         programs::tests(),
+        transcripts::tests(),
+        quotafs::tests(),
+        paths::tests(),
         module::tests(),
     ]
     .concat()

@@ -40,7 +40,7 @@ pub(super) fn ours(name: &str) -> PathBuf {
 }
 
 /// The example of that name that comes with `libfuse`, as the guest has it.
-fn libfuse(env: &Env, name: &str) -> PathBuf {
+pub(super) fn libfuse(env: &Env, name: &str) -> PathBuf {
     if env.kind != Kind::FUSE {
         runner::skip("libfuse knows /dev/fuse only");
     }
@@ -52,20 +52,26 @@ fn libfuse(env: &Env, name: &str) -> PathBuf {
 }
 
 /// A program that serves in the foreground, killed when this value goes.
-struct Daemon(Child);
+pub(super) struct Daemon(Child);
 
 impl Daemon {
+    /// Starts it, and waits until something is mounted on `dir`.
     #[track_caller]
-    fn start(command: &mut Command, dir: &Path) -> Self {
+    pub(super) fn start(command: &mut Command, dir: &Path) -> Self {
         let child = command.stdin(Stdio::null()).spawn().expect("it starts");
         let daemon = Daemon(child);
         eventually("it is mounted", || system::is_mounted(dir));
         daemon
     }
 
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits for it to end by itself, which it does when it is unmounted.
     #[track_caller]
-    fn ends(mut self) {
+    pub(super) fn ends(mut self) {
         eventually("it ends", || self.0.try_wait().expect("wait").is_some());
         assert!(self.0.try_wait().unwrap().unwrap().success());
     }
