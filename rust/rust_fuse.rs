@@ -71,6 +71,11 @@ register_parameter!(
     "Global limit for the maximum congestion threshold an unprivileged user can set",
     limits::MAX_USER_CONGTHRESH
 );
+register_parameter!(
+    "inval_wq",
+    "Dentries invalidation work queue period in secs (>= 5).",
+    fs::INVAL_WQ
+);
 
 /// What is there while the module is loaded. The fields go down in their order, which is the reverse
 /// of the one they come up in.

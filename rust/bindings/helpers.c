@@ -101,6 +101,11 @@ struct dentry *rust_fuse_dget(struct dentry *dentry)
 	return dget(dentry);
 }
 
+spinlock_t *rust_fuse_d_lock_of(struct dentry *dentry)
+{
+	return &dentry->d_lock;
+}
+
 bool rust_fuse_d_in_lookup(const struct dentry *dentry)
 {
 	return d_in_lookup(dentry);

@@ -125,7 +125,7 @@ fn entry_of(inode: OwnedINode) -> Result<OwnedDEntry<Fuse>> {
     let is_root = inode.data().nodeid() == ROOT_ID;
     let entry = inode.obtain_alias()?;
     if !is_root {
-        entry.data().expire();
+        entry.expire();
     }
     Ok(entry)
 }

@@ -16,25 +16,22 @@ use crate::{
     queue::forget_node,
     vfs::{
         dentry::{LookupFlags, NamedDEntry, NewDEntry, Resolved},
-        time::{Expiry, Ticks, Version},
+        module_param::Parameter,
+        time::{Ticks, Version},
     },
 };
 use kernel::prelude::*;
 
-/// What FUSE keeps of a directory entry. At first it does not hold.
+/// The module parameter `inval_wq`: how often names are forgotten that do not hold any more, in
+/// seconds; 0 for never.
+pub(crate) static INVAL_WQ: Parameter =
+    Parameter::new(|period| period).restricted(|period| matches!(period, 0 | 5..=0xffff));
+
+/// What FUSE keeps of a directory entry.
 #[derive(Zeroable)]
 pub(crate) struct Entry {
-    /// Until when it holds.
-    expiry: Expiry,
     /// The mount's epoch when the daemon was asked.
     epoch: Version,
-}
-
-impl Entry {
-    /// It does not hold any more.
-    pub(super) fn expire(&self) {
-        self.expiry.set(Ticks::PAST);
-    }
 }
 
 /// A look at a directory of the daemon's, begun before it is asked for something: what comes of it
@@ -56,11 +53,10 @@ impl Sighting {
 
     /// The daemon has said that the name of `dentry` in `dir` holds until then.
     pub(super) fn settle(self, dir: &INode, dentry: &DEntry, until: Ticks) {
-        let entry = dentry.data();
-        entry.epoch.set(self.epoch);
-        entry.expiry.set(until);
+        dentry.data().epoch.set(self.epoch);
+        dentry.hold_until(until);
         if dir.data().sightings_ended.get_after() != self.ended {
-            entry.expire();
+            dentry.expire();
         }
     }
 }
@@ -80,7 +76,7 @@ pub(super) fn holds_until(entry: &EntryOut) -> Ticks {
 /// The VFS is to forget the entry: nobody knows what has become of the name.
 pub(super) fn invalidate(dentry: &NamedDEntry<'_, Fuse>) {
     dentry.invalidate();
-    dentry.data().expire();
+    dentry.expire();
 }
 
 /// The inode that `name` in `parent` leads to, or none; and what the daemon said.
@@ -162,7 +158,7 @@ pub(super) fn revalidate(
     if inode.is_some_and(|inode| inode.data().is_bad()) {
         return Ok(false);
     }
-    if !dentry.data().expiry.is_past() && !flags.wants_fresh() {
+    if dentry.holds() && !flags.wants_fresh() {
         return notice(dir, inode, flags).map(|()| true);
     }
     // That there is no such name is never confirmed, only looked up anew.

@@ -72,6 +72,7 @@ mod write;
 mod writeback;
 mod xattr;
 
+pub(crate) use lookup::INVAL_WQ;
 pub(crate) use mount::Mount;
 pub(crate) use superblock::Fuse;
 

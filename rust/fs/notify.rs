@@ -108,7 +108,7 @@ impl Listener {
             if arg.flags & EXPIRE_ONLY == 0 {
                 entry.invalidate();
             }
-            entry.data().expire();
+            entry.expire();
             Ok(())
         })
     }
@@ -125,7 +125,7 @@ impl Listener {
             let entry = parent.find_child(&name).ok_or(ENOENT)?;
             inode::directory_changed(dir);
             entry.invalidate();
-            entry.data().expire();
+            entry.expire();
             if arg.child == 0 || entry.inode().is_none() {
                 return Ok(());
             }

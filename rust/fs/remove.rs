@@ -43,7 +43,7 @@ pub(super) fn remove<O: Operation<In = ()>>(dir: &INode, dentry: &NamedDEntry<'_
 /// What the entry names has lost this name.
 pub(super) fn removed(dentry: &NamedDEntry<'_, Fuse>) {
     // There is no such name from now on, but for how long nobody has said.
-    dentry.data().expire();
+    dentry.expire();
     if let Some(inode) = dentry.inode() {
         unlinked(inode);
     }

@@ -51,7 +51,7 @@ pub(super) fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes)
     }
     if inode.is_directory() && changes.mode().is_some() {
         // Who may look names up in it may have changed.
-        dentry.data().expire();
+        dentry.expire();
     }
     Ok(())
 }

@@ -240,6 +240,10 @@ impl FileSystem for Fuse {
         Ok(())
     }
 
+    fn reap_period() -> u32 {
+        lookup::INVAL_WQ.get()
+    }
+
     fn d_revalidate(dir: &INode, name: &[u8], dentry: &DEntry, flags: LookupFlags) -> Result<bool> {
         lookup::revalidate(dir, name, dentry, flags)
     }

@@ -32,7 +32,7 @@ impl Timeout {
             connection,
             limit: Atomic::new(u64::MAX),
         };
-        Periodic::new(timeout, INTERVAL as Msecs * 1000)
+        Periodic::new(timeout)
     }
 
     /// Requests may take that many seconds from now on, where the administrator has no other wish; 0
@@ -48,6 +48,10 @@ impl Timeout {
 }
 
 impl Chore for Timeout {
+    fn period(&self) -> Msecs {
+        INTERVAL as Msecs * 1000
+    }
+
     fn run(&self) -> bool {
         self.connection.queue().expire(self.limit.load(Relaxed))
     }

@@ -9,7 +9,9 @@ use crate::{
     vfs::{
         filesystem::FileSystem,
         inode::{ContentsLocked, FileType, INode, OwnedINode},
+        reaper::Reaper,
         super_block::SuperBlock,
+        time::{Holds, Ticks},
     },
 };
 use core::{
@@ -44,6 +46,7 @@ unsafe impl<T: FileSystem> Sync for DEntry<T> {}
 /// What `d_fsdata` points to.
 #[repr(C)]
 struct EntryMemory<T: FileSystem> {
+    holds: Holds,
     data: T::DEntryData,
     rcu: MaybeUninit<bindings::callback_head>,
 }
@@ -72,6 +75,52 @@ impl<T: FileSystem> DEntry<T> {
         }
         // SAFETY: By the type invariant; RCU keeps the memory as long as that of the entry.
         unsafe { &(*(*self.as_ptr()).d_fsdata.cast::<EntryMemory<T>>()).data }
+    }
+
+    /// Until when it holds.
+    ///
+    /// # Safety
+    ///
+    /// `T::DEntryData` must have a size.
+    pub(super) unsafe fn holding(&self) -> &Holds {
+        // SAFETY: By the type invariant; RCU keeps the memory as long as that of the entry.
+        unsafe { &(*(*self.as_ptr()).d_fsdata.cast::<EntryMemory<T>>()).holds }
+    }
+
+    /// Whether the entry holds: nobody need be asked what the name leads to. One without data always
+    /// does.
+    pub(crate) fn holds(&self) -> bool {
+        // SAFETY: The data has a size.
+        mem::size_of::<T::DEntryData>() == 0 || !unsafe { self.holding() }.is_past()
+    }
+
+    /// Says until when the entry holds. May sleep.
+    pub(crate) fn hold_until(&self, until: Ticks) {
+        const {
+            assert!(
+                mem::size_of::<T::DEntryData>() != 0,
+                "only entries with data can cease to hold"
+            );
+        }
+        // SAFETY: The entry is valid; the lock guards its flags, which anybody may read.
+        unsafe {
+            // Those that hold stay when they are not in use. Letting an entry go takes longer with the flag.
+            let flags = ptr::read_volatile(&raw const (*self.as_ptr()).d_flags);
+            if flags & bindings::dentry_flags_DCACHE_OP_DELETE != 0 {
+                let lock = bindings::d_lock_of(self.as_ptr());
+                bindings::spin_lock(lock);
+                (*self.as_ptr()).d_flags &= !bindings::dentry_flags_DCACHE_OP_DELETE;
+                bindings::spin_unlock(lock);
+            }
+        }
+        // SAFETY: The data has a size.
+        let holds = unsafe { self.holding() };
+        Reaper::hold(self.super_block().reaper(), self, holds, until);
+    }
+
+    /// The entry does not hold any more. May sleep.
+    pub(crate) fn expire(&self) {
+        self.hold_until(Ticks::PAST);
     }
 
     /// The superblock it belongs to.
@@ -508,6 +557,11 @@ impl<T: FileSystem> Callbacks<T> {
         } else {
             None
         },
+        d_delete: if mem::size_of::<T::DEntryData>() != 0 {
+            Some(Self::delete)
+        } else {
+            None
+        },
         d_init: if mem::size_of::<T::DEntryData>() != 0 {
             Some(Self::init)
         } else {
@@ -546,6 +600,15 @@ impl<T: FileSystem> Callbacks<T> {
 
     /// # Safety
     ///
+    /// To be called as `d_delete` of `struct dentry_operations`, for this type.
+    unsafe extern "C" fn delete(dentry: *const bindings::dentry) -> c_int {
+        // SAFETY: The C side gives an entry of this type.
+        let dentry = unsafe { DEntry::<T>::from_raw(dentry.cast_mut()) };
+        (!dentry.holds()).into()
+    }
+
+    /// # Safety
+    ///
     /// To be called as `d_init` of `struct dentry_operations`, for this type.
     unsafe extern "C" fn init(dentry: *mut bindings::dentry) -> c_int {
         let Ok(memory) = KBox::<EntryMemory<T>>::new_uninit(GFP_KERNEL_ACCOUNT) else {
@@ -568,6 +631,11 @@ impl<T: FileSystem> Callbacks<T> {
         // SAFETY: The C side gives an entry of this type, for the last time.
         unsafe {
             let memory = (*dentry).d_fsdata.cast::<EntryMemory<T>>();
+            if (*memory).holds.tracked_until().is_some() {
+                let sb = SuperBlock::<T>::from_raw((*dentry).d_sb);
+                let reaper = sb.reaper().chore();
+                reaper.release(NonNull::new_unchecked(dentry), &(*memory).holds);
+            }
             // The data needs no dropping: `Registration::new` checks that.
             bindings::kvfree_call_rcu((&raw mut (*memory).rcu).cast(), memory.cast());
         }

@@ -134,6 +134,12 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// How often entries are dropped that do not [hold](DEntry::holds) any more and that nobody uses,
+    /// in seconds; 0 for never: they stay until memory is short.
+    fn reap_period() -> u32 {
+        0
+    }
+
     /// Whether a cached entry still holds; when not, it is looked up anew. `dir` and `name` say what
     /// is being looked up.
     ///
@@ -472,6 +478,7 @@ impl<T: FileSystem> Callbacks<T> {
             let sb = unsafe { SuperBlock::<T>::from_raw(sb) };
             T::kill(sb);
             sb.close_handle();
+            sb.reaper().stop();
         }
         // SAFETY: This is what is to be done with a superblock made by `get_tree_*`.
         unsafe {

@@ -37,6 +37,7 @@ pub(crate) mod periodic;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod random;
+mod reaper;
 pub(crate) mod setattr;
 pub(crate) mod super_block;
 pub(crate) mod sysctl;

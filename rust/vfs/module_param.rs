@@ -18,6 +18,7 @@ pub(crate) struct Parameter {
     /// As it was written, or 0.
     written: Atomic<u32>,
     settle: fn(u32) -> u32,
+    may_be: fn(u32) -> bool,
 }
 
 impl Parameter {
@@ -27,7 +28,13 @@ impl Parameter {
         Parameter {
             written: Atomic::new(0),
             settle,
+            may_be: |_| true,
         }
+    }
+
+    /// The same, but nothing else may be written to it than what `may_be`.
+    pub(crate) const fn restricted(self, may_be: fn(u32) -> bool) -> Self {
+        Parameter { may_be, ..self }
     }
 
     /// The value that holds now.
@@ -125,11 +132,16 @@ unsafe extern "C" fn set(text: *const c_char, param: *const bindings::kernel_par
     own.__bindgen_anon_1.arg = (&raw mut number).cast();
     // SAFETY: `text` ends with NUL, and there is an unsigned integer behind the pointer in `own`.
     let result = unsafe { bindings::param_set_uint(text, &own) };
-    if result == 0 {
-        // SAFETY: By the function's contract.
-        unsafe { parameter(param) }.written.store(number, Relaxed);
+    if result != 0 {
+        return result;
     }
-    result
+    // SAFETY: By the function's contract.
+    let parameter = unsafe { parameter(param) };
+    if !(parameter.may_be)(number) {
+        return EINVAL.to_errno();
+    }
+    parameter.written.store(number, Relaxed);
+    0
 }
 
 /// # Safety

@@ -10,12 +10,15 @@ use crate::bindings;
 use kernel::{
     container_of,
     prelude::*,
-    time::{msecs_to_jiffies, Jiffies, Msecs},
+    time::{msecs_to_jiffies, Msecs},
     types::Opaque,
 };
 
 /// What is done.
 pub(crate) trait Chore: Send + Sync + 'static {
+    /// How much time there is between one time and the next, in milliseconds.
+    fn period(&self) -> Msecs;
+
     /// Does it, and says whether it is to be done again. May sleep; must not drop the [`Periodic`] it
     /// is in.
     fn run(&self) -> bool;
@@ -30,7 +33,7 @@ pub(crate) trait Chore: Send + Sync + 'static {
 pub(crate) struct Periodic<T: Chore> {
     #[pin]
     work: Opaque<bindings::delayed_work>,
-    period: Jiffies,
+    #[pin]
     chore: T,
 }
 
@@ -40,8 +43,8 @@ unsafe impl<T: Chore> Send for Periodic<T> {}
 unsafe impl<T: Chore> Sync for Periodic<T> {}
 
 impl<T: Chore> Periodic<T> {
-    /// A chore that is not done before [`start`](Self::start), and then each `period` milliseconds.
-    pub(crate) fn new(chore: T, period: Msecs) -> impl PinInit<Self> {
+    /// A chore that is not done before [`start`](Self::start).
+    pub(crate) fn new(chore: impl PinInit<T>) -> impl PinInit<Self> {
         // INVARIANT: Initialised here.
         pin_init!(Self {
             work <- Opaque::ffi_init(|slot| {
@@ -49,8 +52,7 @@ impl<T: Chore> Periodic<T> {
                 // fields are there before anybody can call `start`.
                 unsafe { bindings::init_delayed_work(slot, Some(run::<T>)) }
             }),
-            period: msecs_to_jiffies(period),
-            chore,
+            chore <- chore,
         })
     }
 
@@ -69,9 +71,15 @@ impl<T: Chore> Periodic<T> {
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
                 bindings::system_percpu_wq,
                 self.work.get(),
-                self.period,
+                msecs_to_jiffies(self.chore.period()),
             )
         };
+    }
+
+    /// Has it done no more, until it is started again; waits for who is at it. Sleeps.
+    pub(crate) fn stop(&self) {
+        // SAFETY: The work is initialised by the type invariant.
+        unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
     }
 }
 
@@ -92,7 +100,6 @@ unsafe extern "C" fn run<T: Chore>(work: *mut bindings::work_struct) {
 #[pinned_drop]
 impl<T: Chore> PinnedDrop for Periodic<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The work is initialised by the type invariant. Sleeps until nobody is at it.
-        unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
+        self.stop();
     }
 }

@@ -15,6 +15,8 @@ use crate::{
         inode::{self, INode, Lookup, OwnedINode},
         inode_cache,
         ns::UserNamespace,
+        periodic::Periodic,
+        reaper::Reaper,
         xattr::{self, XAttrOperations},
     },
 };
@@ -76,6 +78,11 @@ impl<T: FileSystem> SuperBlock<T> {
     /// The file system's part.
     pub(crate) fn data(&self) -> &T::SuperData {
         &self.info().data
+    }
+
+    /// What drops its entries that do not hold any more.
+    pub(super) fn reaper(&self) -> &Periodic<Reaper<T>> {
+        &self.info().reaper
     }
 
     /// What all superblocks of the type share.
@@ -214,12 +221,18 @@ impl<T: FileSystem> SuperBlock<T> {
 pub(super) struct SuperInfo<T: FileSystem> {
     data: T::SuperData,
     handle: Arc<Handle<T>>,
+    reaper: Pin<KBox<Periodic<Reaper<T>>>>,
 }
 
 impl<T: FileSystem> SuperInfo<T> {
     pub(super) fn new(data: T::SuperData) -> Result<Self> {
         let handle = Arc::pin_init(Handle::new(), GFP_KERNEL)?;
-        Ok(Self { data, handle })
+        let reaper = KBox::pin_init(Reaper::new(), GFP_KERNEL)?;
+        Ok(Self {
+            data,
+            handle,
+            reaper,
+        })
     }
 
     pub(super) fn data(&self) -> &T::SuperData {

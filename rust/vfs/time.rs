@@ -53,8 +53,54 @@ impl Version {
     }
 }
 
+/// Until when something holds that may be tracked; at first it does not hold, and is not tracked.
+/// Whoever tracks it, or stops to, has a lock for that.
+#[repr(transparent)]
+pub(super) struct Holds(Atomic<u64>);
+
+// SAFETY: All zeroes is a `Holds` that is past.
+unsafe impl Zeroable for Holds {}
+
+impl Holds {
+    /// Beside the time: it is tracked.
+    const TRACKED: u64 = 1 << 63;
+
+    /// Whether the time is over.
+    pub(super) fn is_past(&self) -> bool {
+        self.0.load(Relaxed) & !Self::TRACKED < Ticks::now().0
+    }
+
+    /// Until when, if it is tracked.
+    pub(super) fn tracked_until(&self) -> Option<Ticks> {
+        let value = self.0.load(Relaxed);
+        (value & Self::TRACKED != 0).then_some(Ticks(value & !Self::TRACKED))
+    }
+
+    /// Sets the time, unless it is tracked; returns whether it is not.
+    pub(super) fn set_untracked(&self, until: Ticks) -> bool {
+        let mut old = self.0.load(Relaxed);
+        while old & Self::TRACKED == 0 {
+            match self.0.cmpxchg(old, until.0, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => old = now,
+            }
+        }
+        false
+    }
+
+    /// Sets the time, and that it is tracked. With the lock.
+    pub(super) fn set_tracked(&self, until: Ticks) {
+        self.0.store(until.0 | Self::TRACKED, Relaxed);
+    }
+
+    /// Sets the time, and that it is not tracked. With the lock.
+    pub(super) fn end_tracking(&self, until: Ticks) {
+        self.0.store(until.0, Relaxed);
+    }
+}
+
 /// A point in time, in ticks since boot; 0 is always past.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticks(u64);
 
 impl Ticks {
@@ -72,13 +118,14 @@ impl Ticks {
         };
         // SAFETY: The time is valid.
         let ticks = unsafe { bindings::timespec64_to_jiffies(&time) };
-        Self(now().saturating_add(ticks as u64))
+        Self(Self::now().0.saturating_add(ticks as u64))
     }
-}
 
-fn now() -> u64 {
-    // SAFETY: Reads a counter.
-    unsafe { bindings::get_jiffies_64() }
+    /// Now.
+    pub(crate) fn now() -> Self {
+        // SAFETY: Reads a counter.
+        Self(unsafe { bindings::get_jiffies_64() })
+    }
 }
 
 impl Expiry {
@@ -94,6 +141,6 @@ impl Expiry {
 
     /// Whether the time is over.
     pub(crate) fn is_past(&self) -> bool {
-        self.0.load(Relaxed) < now()
+        self.0.load(Relaxed) < Ticks::now().0
     }
 }

@@ -158,7 +158,11 @@ fn flags_offered(env: &Env) {
             | init_flags::NO_OPEN_SUPPORT
             | init_flags::NO_OPENDIR_SUPPORT
             | init_flags::ABORT_ERROR
-            | init_flags::MAX_PAGES;
+            | init_flags::MAX_PAGES
+            | init_flags::EXPORT_SUPPORT
+            | init_flags::NO_EXPORT_SUPPORT
+            | init_flags::ALLOW_IDMAP
+            | init_flags::HAS_RESEND;
         assert_eq!(names(least & !offered), [""; 0], "missing");
     } else {
         assert_eq!(names(offered), names(LINUX));

@@ -26,6 +26,7 @@ mod harness;
 mod idmap;
 mod init;
 mod interrupt;
+mod inval_wq;
 mod ioctl;
 mod limits;
 mod lookup;
@@ -53,6 +54,7 @@ mod registered;
 mod rename;
 mod reply;
 mod setattr;
+mod slabs;
 mod splice;
 mod statfs;
 mod statx;
@@ -142,6 +144,8 @@ pub fn all() -> Vec<Test> {
         range::tests(),
         statfs::tests(),
         forget::tests(),
+        inval_wq::tests(),
+        slabs::tests(),
         notify_inode::tests(),
         notify_entry::tests(),
         notify_data::tests(),
