@@ -11,7 +11,7 @@ use super::{
     DEntry, Fuse, INode, OwnedINode, SuperBlock,
 };
 use crate::{
-    abi::{EntryOut, ROOT_ID},
+    abi::{attr_flags, EntryOut, ROOT_ID},
     message::{op, Request},
     queue::forget_node,
     vfs::{
@@ -204,7 +204,8 @@ fn confirm(dir: &INode, name: &[u8], dentry: &DEntry, inode: &INode) -> Result {
     if entry.nodeid == 0 {
         return Err(ENOENT);
     }
-    if entry.nodeid != node.nodeid() {
+    // There are no submounts here: an inode that is the root of one is another than this.
+    if entry.nodeid != node.nodeid() || entry.attr.flags & attr_flags::SUBMOUNT != 0 {
         mount.connection.forget(forget, entry.nodeid, 1);
         return Err(ESTALE);
     }

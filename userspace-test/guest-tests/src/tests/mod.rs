@@ -61,6 +61,7 @@ mod statx;
 mod stress;
 mod stuck;
 mod stuck_copy;
+mod submount;
 mod successor;
 mod survive;
 mod suspend;
@@ -146,6 +147,7 @@ pub fn all() -> Vec<Test> {
         forget::tests(),
         inval_wq::tests(),
         slabs::tests(),
+        submount::tests(),
         notify_inode::tests(),
         notify_entry::tests(),
         notify_data::tests(),
