@@ -90,9 +90,10 @@ fn names_give_their_memory_back(env: &Env) {
     }
     let most = bytes();
     assert!(most >= before + COUNT * 24, "{before}, then {most}");
+    // Less than half of it: what is kept at hand for the next names counts as in use.
     eventually("what is kept of names is freed", || {
         system::drop_caches(2);
-        bytes() < before + COUNT * 8
+        bytes() < before + (most - before) / 2
     });
     served.finish();
 }
