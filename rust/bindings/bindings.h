@@ -15,6 +15,7 @@
 #include <linux/pipe_fs_i.h>
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
+#include <linux/sched/stat.h>
 #include <linux/splice.h>
 #include <linux/statfs.h>
 #include <linux/uio.h>

@@ -3,7 +3,12 @@
 //! Sleeping until somebody else says so.
 
 use crate::bindings;
-use kernel::{current, sync::aref::ARef, task::Task};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use kernel::{
+    current,
+    sync::{aref::ARef, barrier::{smp_mb, Full}},
+    task::Task,
+};
 
 /// A thread that can be woken.
 pub(crate) struct Thread(ARef<Task>);
@@ -16,8 +21,20 @@ impl Thread {
 
     /// Wakes the thread if it sleeps. It may have gone on to sleep for another reason by now: like
     /// everything in the kernel it then looks, and sleeps again.
+    #[inline(never)]
     pub(crate) fn unpark(self) {
-        self.0.wake_up();
+        // Pairs with the barrier of `set_current_state`: whoever is not set to sleep yet will see what
+        // it was to be woken for, and need not be.
+        smp_mb(Full);
+        let state = {
+            let task = self.0.as_ptr();
+            // SAFETY: The task is valid, for `self` has a reference to it; the field is aligned, and
+            // may change at any time.
+            unsafe { AtomicU32::from_ptr(&raw mut (*task).__state) }
+        };
+        if state.load(Relaxed) != bindings::TASK_RUNNING {
+            self.0.wake_up();
+        }
     }
 }
 
@@ -79,17 +96,28 @@ pub(crate) fn park<R>(sleep: Sleep, mut ready: impl FnMut() -> Option<R>) -> Opt
 }
 
 /// Like [`park`], for who holds the lock under which it would be woken, and has seen that there is
-/// nothing yet: `held` is released when the task is set to sleep, so that the first look is saved.
+/// nothing yet: `held` is released first.
+///
+/// When a thread waits for this processor, it is most likely the one that will wake this one. So it is
+/// let through before this one is put to sleep, if it is its turn; and when it has done its part by the
+/// time that this one is back, then nobody was put to sleep, and nobody woken. Where it is not its
+/// turn, or it has to do with something else, this costs a look at the run queue. It is fair: this
+/// thread stays runnable and gives nothing away, and the scheduler would let one that has run ahead
+/// of the others stay on the run queue as well (`DELAY_DEQUEUE`).
 pub(crate) fn park_from<L, R>(
     sleep: Sleep,
     held: L,
-    ready: impl FnMut() -> Option<R>,
+    mut ready: impl FnMut() -> Option<R>,
 ) -> Option<R> {
-    // SAFETY: Any of the sleeping states may be set for the current task; `park` sets it back.
-    unsafe { bindings::set_current_state(sleep.state()) };
+    // SAFETY: Looks at the run queue of this processor, or of one that the task has just left.
+    if unsafe { bindings::single_task_running() } {
+        // So that the first look is saved.
+        // SAFETY: Any of the sleeping states may be set for the current task; `schedule` sets it back.
+        unsafe { bindings::set_current_state(sleep.state()) };
+    }
     drop(held);
-    // SAFETY: The current task is in process context, and the lock is released. With a signal
-    // pending, or when it was woken since, this returns.
+    // SAFETY: The current task is in process context, and the lock is released. If it is not set to
+    // sleep, has a signal pending, or was woken since, this returns when it is its turn again.
     unsafe { bindings::schedule() };
-    park(sleep, ready)
+    ready().or_else(|| park(sleep, ready))
 }

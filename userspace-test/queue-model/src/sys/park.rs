@@ -2,7 +2,7 @@
 
 //! Sleeping until somebody else says so.
 
-use super::Task;
+use super::{scheduled, Task};
 
 /// A thread that can be woken.
 pub(crate) struct Thread(Task);
@@ -52,18 +52,16 @@ pub(crate) fn park<R>(sleep: Sleep, mut ready: impl FnMut() -> Option<R>) -> Opt
 }
 
 /// Like [`park`], for who holds the lock under which it would be woken, and has seen that there is
-/// nothing yet.
+/// nothing yet. Others may run before it goes to sleep.
 pub(crate) fn park_from<L, R>(
     sleep: Sleep,
     held: L,
     ready: impl FnMut() -> Option<R>,
 ) -> Option<R> {
-    let task = Task::current();
-    task.set_out_to_sleep();
     drop(held);
-    task.assert_may_sleep();
-    if !task.signal_pending(sleep) {
-        task.sleep(sleep);
+    Task::current().assert_may_sleep();
+    if scheduled() {
+        shuttle::thread::yield_now();
     }
     park(sleep, ready)
 }
