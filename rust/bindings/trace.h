@@ -10,7 +10,7 @@
 
 #include <linux/tracepoint.h>
 
-/* `Place` in rust/queue/state.rs, by number. */
+/* `Place` in rust/queue/place.rs, by number. */
 #define rust_fuse_place(place)			\
 	__print_symbolic(place,			\
 			 { 0, "none" },		\

@@ -5,7 +5,7 @@
 use crate::{
     abi::Opcode,
     message::Connection,
-    queue::{Counts, Place},
+    queue::{Place, Snapshot},
 };
 use core::fmt::Write;
 use kernel::{fmt, prelude::*};
@@ -56,28 +56,24 @@ pub(super) fn number(number: impl fmt::Display) -> Result<KVVec<u8>> {
 /// Then a line a request. All fields are `name=value`, separated by spaces; fields may be added at
 /// the end of a line.
 pub(super) fn queues(connection: &Connection) -> Result<KVVec<u8>> {
-    let queue = connection.queue();
-    let Counts {
-        passed,
-        interrupts,
-        forgets,
-        ..
-    } = queue.counts();
-    let entries = queue.snapshot()?;
+    let Snapshot { counts, entries } = connection.queue().snapshot()?;
     text(|out| {
         let mut line = |args: fmt::Arguments<'_>| out.write_fmt(args);
         for place in Place::ALL {
             if place != Place::None {
-                let now = entries.iter().filter(|entry| entry.place == place).count();
+                let traffic = counts.traffic[place as usize];
                 line(fmt!(
                     "queue={} now={} passed={}\n",
                     place.name(),
-                    now,
-                    passed[place as usize]
+                    traffic.now(),
+                    traffic.came
                 ))?;
             }
         }
-        for (name, (passed, now)) in [("interrupts", interrupts), ("forgets", forgets)] {
+        for (name, (passed, now)) in [
+            ("interrupts", counts.interrupts),
+            ("forgets", counts.forgets),
+        ] {
             line(fmt!("queue={name} now={now} passed={passed}\n"))?;
         }
         for entry in &entries {

@@ -272,7 +272,7 @@ impl Carried for Message {
         trace::is_request_enabled()
     }
 
-    fn moved(facts: &Facts, unique: u64, from: Place, to: Place, depth: usize) {
+    fn moved(facts: &Facts, unique: u64, from: Place, to: Place, depth: u64) {
         trace::request(
             facts.connection,
             unique,

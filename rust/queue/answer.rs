@@ -101,13 +101,13 @@ impl<C: Carried> Answer<'_, C> {
 
     /// The reply is there. ENOENT when all was aborted meanwhile.
     pub(crate) fn finish(mut self, outcome: Result) -> Result {
-        self.end(outcome)
+        match self.request.take() {
+            Some(request) => self.end(request, outcome),
+            None => Ok(()),
+        }
     }
 
-    fn end(&mut self, outcome: Result) -> Result {
-        let Some(request) = self.request.take() else {
-            return Ok(());
-        };
+    fn end(&self, request: Box<C>, outcome: Result) -> Result {
         let mut lock = self.queue.lock();
         if lock.slots.at(self.index).doomed {
             lock.end(self.index, request, Err(errno::ECONNABORTED));
@@ -120,12 +120,10 @@ impl<C: Carried> Answer<'_, C> {
 
 impl<C: Carried> Drop for Answer<'_, C> {
     fn drop(&mut self) {
-        if !sys::is_dying() {
-            let _ = self.end(Err(errno::EIO));
-            return;
-        }
-        if let Some(request) = self.request.take() {
-            self.queue.lock().unanswered(self.index, request);
+        match self.request.take() {
+            None => {}
+            Some(request) if sys::is_dying() => self.queue.lock().unanswered(self.index, request),
+            Some(request) => drop(self.end(request, Err(errno::EIO))),
         }
     }
 }

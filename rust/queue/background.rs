@@ -9,7 +9,7 @@
 
 use super::{
     place::Place,
-    state::{Locked, State},
+    state::Locked,
     table::Index,
     Carried, Queue, Refusable,
 };
@@ -42,7 +42,7 @@ impl Limits {
     }
 }
 
-impl<C: Carried> State<C> {
+impl<C: Carried> Locked<'_, C> {
     /// Queues a background request, and offers as many as the limit allows.
     fn enqueue(&mut self, index: Index) {
         self.background.count += 1;
@@ -84,13 +84,13 @@ impl<C: Carried> State<C> {
     /// A request no longer counts against the limits, if it did.
     pub(super) fn discount(&mut self, index: Index) {
         let slot = self.slots.at(index);
-        let counted = core::mem::replace(&mut slot.counted, false);
-        let active = core::mem::replace(&mut slot.active, false);
-        self.background.count -= u32::from(counted);
-        self.background.active -= u32::from(active);
-        if counted {
-            self.refill();
+        if !core::mem::replace(&mut slot.counted, false) {
+            return;
         }
+        let active = core::mem::replace(&mut slot.active, false);
+        self.background.count -= 1;
+        self.background.active -= u32::from(active);
+        self.refill();
     }
 }
 

@@ -72,6 +72,7 @@ impl<C: Carried> Queue<C> {
     }
 
     /// Gives a request a slot, unless the connection is gone. With `must`, waits for memory.
+    #[inline]
     pub(super) fn enter(
         &self,
         request: Box<C>,
@@ -121,6 +122,7 @@ impl<C> From<Ended<C>> for Result<Box<C>> {
 
 impl<C: Carried> Locked<'_, C> {
     /// The caller takes its request home, if it has ended.
+    #[inline]
     fn collect(&mut self, index: Index) -> Option<Ended<C>> {
         let slot = self.slots.at(index);
         if slot.place != Place::Ended {

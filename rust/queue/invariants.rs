@@ -61,10 +61,16 @@ impl<C: Carried> State<C> {
         self.check_readers();
     }
 
-    /// Every slot is in the one list of its place, and in no other.
+    /// Every slot is in the one list of its place, if that has one, and in no other; and the counts are
+    /// right.
     fn check_places(&mut self) {
-        let State { lists, slots, .. } = self;
-        let mut listed = slots.free_slots(|free, slots| members(free, slots));
+        let State {
+            lists,
+            slots,
+            traffic,
+            ..
+        } = self;
+        let mut listed = slots.free_slots();
         let free = listed.len();
         for index in &listed {
             assert!(
@@ -92,11 +98,6 @@ impl<C: Carried> State<C> {
             slot.background
         });
         each(&lists.pending, &[Place::Pending], |_| true);
-        each(
-            &lists.copying,
-            &[Place::Handed, Place::Reading, Place::Writing],
-            |_| true,
-        );
         each(&lists.aborting, &[Place::Aborting], |_| true);
         let mut device = 0;
         while let Some(each_device) = lists.devices.get(device) {
@@ -107,17 +108,28 @@ impl<C: Carried> State<C> {
             }
             device += 1;
         }
-        // What has ended is in no list.
-        let ended = count(slots, |slot| slot.place == Place::Ended);
+        let unlisted = count(slots, |slot| {
+            matches!(
+                slot.place,
+                Place::Handed | Place::Reading | Place::Writing | Place::Ended
+            )
+        });
         let total = count(slots, |_| true);
         assert!(
             slots.used() == total - free,
             "the number of requests is wrong"
         );
+        for place in Place::ALL.into_iter().filter(|place| *place != Place::None) {
+            let now = count(slots, |slot| slot.place == place);
+            assert!(
+                traffic[place as usize].now() == now as u64,
+                "{place:?} is counted wrong"
+            );
+        }
         listed.sort_unstable();
         listed.dedup();
         assert!(
-            listed.len() + ended == total,
+            listed.len() + unlisted == total,
             "a slot is in no list, or in two"
         );
     }
@@ -248,7 +260,7 @@ impl<C: Carried> State<C> {
             let seat = self.seats.at(*index);
             assert!(seat.given == Given::Nothing && seat.thread.is_some());
         }
-        let free = self.seats.free_slots(|free, seats| members(free, seats));
+        let free = self.seats.free_slots();
         for index in &free {
             let seat = self.seats.at(*index);
             assert!(seat.given == Given::Nothing && seat.thread.is_none());

@@ -32,6 +32,7 @@ impl Latency {
         buckets: [0; BUCKETS],
     };
 
+    #[inline]
     fn record(&mut self, nanoseconds: u64, outcome: Result) {
         self.requests += 1;
         self.errors += u64::from(outcome.is_err());

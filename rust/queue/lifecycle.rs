@@ -205,17 +205,18 @@ impl<C: Carried> Locked<'_, C> {
 
     /// Moves all requests that wait to [`Place::Aborting`], and marks those that are being copied.
     fn doom(&mut self) {
-        let mut next = self.lists.copying.front();
-        while let Some(index) = next {
-            let State { lists, slots, .. } = &mut **self;
-            next = lists.copying.after(slots, index);
-            let slot = slots.at(index);
-            // One whose copy waits for memory is in its slot.
-            if slot.place == Place::Handed || slot.request.is_some() {
-                self.condemn(index, errno::ECONNABORTED);
-            } else {
-                slot.doomed = true;
+        let mut index = 0;
+        while let Some(slot) = self.slots.get(index) {
+            match slot.place {
+                Place::Handed => self.condemn(index, errno::ECONNABORTED),
+                // One whose copy waits for memory is in its slot.
+                Place::Reading | Place::Writing if slot.request.is_some() => {
+                    self.condemn(index, errno::ECONNABORTED);
+                }
+                Place::Reading | Place::Writing => slot.doomed = true,
+                _ => {}
             }
+            index += 1;
         }
         self.condemn_processing(errno::ECONNABORTED);
         while let Some(index) = self.lists.pending.front() {

@@ -64,7 +64,7 @@ pub(crate) use caller::forget_node;
 pub(crate) use lifecycle::DeviceId;
 pub(crate) use place::Place;
 pub(crate) use reader::{Delivery, Work};
-pub(crate) use snapshot::{Counts, Entry};
+pub(crate) use snapshot::{Entry, Snapshot};
 pub(crate) use state::Facts;
 
 use crate::sys::{fifo, Bell, Box, Error, Lock, Result};
@@ -116,7 +116,7 @@ pub(crate) trait Carried: Sized + Send {
     }
 
     /// A request has moved. Called under the lock of the queues, while somebody wants to hear of it.
-    fn moved(facts: &Facts, unique: u64, from: Place, to: Place, depth: usize);
+    fn moved(facts: &Facts, unique: u64, from: Place, to: Place, depth: u64);
 }
 
 /// A reference to a node that the kernel has dropped: `nlookup` lookups of `nodeid`.

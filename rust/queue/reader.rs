@@ -155,9 +155,7 @@ impl<C: Carried> Queue<C> {
         if !lock.connected {
             return Err(lock.reader_error);
         }
-        Ok(!lock.lists.pending.is_empty()
-            || !lock.interrupts.is_empty()
-            || !lock.forgets.is_empty())
+        Ok(lock.has_work())
     }
 
     fn work(&self, taken: Taken<C>) -> Result<Work<'_, C>> {
@@ -195,10 +193,19 @@ enum Taken<C> {
 }
 
 impl<C: Carried> Locked<'_, C> {
+    /// Whether there is anything to be read.
+    fn has_work(&self) -> bool {
+        !self.lists.pending.is_empty() || !self.interrupts.is_empty() || !self.forgets.is_empty()
+    }
+
     /// Takes what is next out of the queues; none when there is nothing.
+    #[inline]
     fn take_next(&mut self, device: DeviceId, max_forgets: usize) -> Option<Result<Taken<C>>> {
         if !self.connected {
             return Some(Err(self.reader_error));
+        }
+        if !self.has_work() {
+            return None;
         }
         if sys::is_dying() {
             self.call_for_another();
@@ -236,6 +243,7 @@ impl<C: Carried> Locked<'_, C> {
         self.deliver(index, device)
     }
 
+    #[inline]
     fn deliver(&mut self, index: Index, device: DeviceId) -> Option<Taken<C>> {
         let State { slots, takings, .. } = &mut **self;
         let slot = slots.at(index);
@@ -282,12 +290,14 @@ impl<C: Carried> Locked<'_, C> {
         }
     }
 
+    #[inline]
     fn sit(&mut self, seat: Index) {
         self.seats.at(seat).thread = Some(Thread::current());
         let State { idle, seats, .. } = &mut **self;
         idle.push_front(seats, seat);
     }
 
+    #[inline]
     fn stand_up(&mut self, seat: Index) {
         self.seats.at(seat).thread = None;
         self.seats.release(seat);
@@ -354,25 +364,25 @@ impl<C: Carried> Delivery<'_, C> {
 
     /// It cannot be sent, and ends with that error.
     pub(crate) fn fail(mut self, error: Error) {
-        self.end(error);
+        if let Some(request) = self.request.take() {
+            self.end(request, error);
+        }
     }
 
-    fn end(&mut self, error: Error) {
-        if let Some(request) = self.request.take() {
-            let mut lock = self.queue.lock();
-            let doomed = lock.slots.at(self.index).doomed;
-            let error = if doomed { errno::ECONNABORTED } else { error };
-            lock.end(self.index, request, Err(error));
-        }
+    fn end(&self, request: Box<C>, error: Error) {
+        let mut lock = self.queue.lock();
+        let doomed = lock.slots.at(self.index).doomed;
+        let error = if doomed { errno::ECONNABORTED } else { error };
+        lock.end(self.index, request, Err(error));
     }
 }
 
 impl<C: Carried> Drop for Delivery<'_, C> {
     fn drop(&mut self) {
-        if !sys::is_dying() {
-            self.end(errno::EIO);
-        } else if let Some(request) = self.request.take() {
-            self.queue.lock().unread(self.index, request);
+        match self.request.take() {
+            None => {}
+            Some(request) if sys::is_dying() => self.queue.lock().unread(self.index, request),
+            Some(request) => self.end(request, errno::EIO),
         }
     }
 }

@@ -42,7 +42,7 @@ impl<C: Carried> Queue<C> {
     }
 }
 
-impl<C: Carried> State<C> {
+impl<C: Carried> Locked<'_, C> {
     /// Puts back what that device was processing.
     pub(super) fn put_back_from(&mut self, device: DeviceId) {
         self.put_back(|each| each == device.index());
@@ -77,7 +77,7 @@ impl<C: Carried> State<C> {
     /// of those that one had.
     fn pend_again(&mut self, index: Index) {
         self.move_to(index, Place::Pending);
-        let State { lists, slots, .. } = self;
+        let State { lists, slots, .. } = &mut **self;
         let taken = slots.at(index).taken;
         lists.pending.remove(slots, index);
         let mut behind = lists.pending.front();

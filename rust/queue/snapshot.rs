@@ -2,7 +2,11 @@
 
 //! Looking in.
 
-use super::{place::Place, state::Facts, Carried, Comm, Queue};
+use super::{
+    place::Place,
+    state::{Facts, State, Traffic},
+    Carried, Comm, Queue,
+};
 use crate::sys::{self, Result, Vec, VecExt};
 
 /// A request, as it was when the lock was held.
@@ -31,8 +35,8 @@ pub(crate) struct Entry {
 pub(crate) struct Counts {
     /// All that has not ended, or whose end its caller has not seen.
     pub(crate) waiting: usize,
-    /// How many requests came to each [`Place`] since the beginning.
-    pub(crate) passed: [u64; Place::COUNT],
+    /// By [`Place`], but [`Place::None`].
+    pub(crate) traffic: [Traffic; Place::COUNT],
     /// Interrupts queued since the beginning, and now.
     pub(crate) interrupts: (u64, usize),
     /// Forgets queued since the beginning, and now.
@@ -45,24 +49,21 @@ pub(crate) struct Counts {
     pub(crate) active_background: u32,
 }
 
+/// Everything, as it was when the lock was held.
+pub(crate) struct Snapshot {
+    pub(crate) counts: Counts,
+    /// Every request, by slot.
+    pub(crate) entries: Vec<Entry>,
+}
+
 impl<C: Carried> Queue<C> {
     /// The counts of one moment.
     pub(crate) fn counts(&self) -> Counts {
-        let lock = self.lock();
-        Counts {
-            waiting: lock.slots.used(),
-            passed: lock.passed,
-            interrupts: (lock.passed_interrupts, lock.interrupts.len()),
-            forgets: (lock.passed_forgets, lock.forgets.len()),
-            max_background: lock.background.max,
-            congestion_threshold: lock.background.congestion_threshold,
-            background: lock.background.count,
-            active_background: lock.background.active,
-        }
+        self.lock().counts()
     }
 
-    /// Every request of one moment, by slot. May sleep; ENOMEM.
-    pub(crate) fn snapshot(&self) -> Result<Vec<Entry>> {
+    /// All of one moment. May sleep; ENOMEM.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let mut entries = Vec::new();
         loop {
             let mut lock = self.lock();
@@ -87,10 +88,26 @@ impl<C: Carried> Queue<C> {
                     }
                     index += 1;
                 }
-                return Ok(entries);
+                let counts = lock.counts();
+                return Ok(Snapshot { counts, entries });
             }
             drop(lock);
             entries = Vec::allocate(used + used / 4, false)?;
+        }
+    }
+}
+
+impl<C: Carried> State<C> {
+    fn counts(&self) -> Counts {
+        Counts {
+            waiting: self.slots.used(),
+            traffic: self.traffic,
+            interrupts: (self.passed_interrupts, self.interrupts.len()),
+            forgets: (self.passed_forgets, self.forgets.len()),
+            max_background: self.background.max,
+            congestion_threshold: self.background.congestion_threshold,
+            background: self.background.count,
+            active_background: self.background.active,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     table::{Index, Linked, Links, List, Table},
     Carried, Comm, Forget, Queue, INTERRUPT_BIT, RESEND_BIT,
 };
-use crate::sys::{self, fifo::Fifo, Box, Error, Guard, Result, Thread, Vec};
+use crate::sys::{self, fifo::Fifo, Bell, Box, Error, Guard, Result, Thread, Vec};
 use core::ops::{Deref, DerefMut};
 
 /// What to call a request in a trace or a snapshot.
@@ -171,11 +171,6 @@ pub(super) mod unique {
     }
 }
 
-/// Whether a reader or a writer has what is there: there is one list for those.
-fn is_copy(place: Place) -> bool {
-    matches!(place, Place::Handed | Place::Reading | Place::Writing)
-}
-
 /// The lists that keep the requests of each [`Place`].
 pub(super) struct Lists {
     /// Requests with a caller that wait for the connection to start.
@@ -184,8 +179,6 @@ pub(super) struct Lists {
     pub(super) background_gate: List<PLACE>,
     pub(super) background: List<PLACE>,
     pub(super) pending: List<PLACE>,
-    /// Requests that a reader or a writer has.
-    pub(super) copying: List<PLACE>,
     pub(super) aborting: List<PLACE>,
     /// The open devices, each with the list of what it is processing.
     pub(super) devices: Table<Device>,
@@ -198,25 +191,50 @@ impl Lists {
             background_gate: List::new(),
             background: List::new(),
             pending: List::new(),
-            copying: List::new(),
             aborting: List::new(),
             devices: Table::new(),
         }
     }
 
-    /// The list for a place, of a background request or not, read by that device. What has ended is
-    /// in none: its caller knows where it is.
+    /// The list for a place, of a background request or not, read by that device. What is being copied,
+    /// or has ended, is in none: whoever has it, or waits for it, knows where it is.
+    #[inline(always)]
     fn of(&mut self, place: Place, background: bool, device: Index) -> Option<&mut List<PLACE>> {
         Some(match place {
-            Place::None | Place::Ended => return None,
+            Place::None
+            | Place::Handed
+            | Place::Reading
+            | Place::Writing
+            | Place::Ended => return None,
             Place::Gate if background => &mut self.background_gate,
             Place::Gate => &mut self.gate,
             Place::Background => &mut self.background,
             Place::Pending => &mut self.pending,
-            Place::Handed | Place::Reading | Place::Writing => &mut self.copying,
             Place::Processing => &mut self.devices.at(device).processing,
             Place::Aborting => &mut self.aborting,
         })
+    }
+}
+
+/// How many requests have come to a place, and have left it, since the beginning.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    pub(crate) came: u64,
+    left: u64,
+}
+
+impl Traffic {
+    fn come(&mut self) {
+        self.came = self.came.wrapping_add(1);
+    }
+
+    fn go(&mut self) {
+        self.left = self.left.wrapping_add(1);
+    }
+
+    /// How many are there now.
+    pub(crate) fn now(self) -> u64 {
+        self.came.wrapping_sub(self.left)
     }
 }
 
@@ -255,21 +273,12 @@ pub(super) struct State<C: Carried> {
     /// Waits until no request is left.
     pub(super) drain: Option<Thread>,
 
-    /// How many requests have come to each [`Place`]; interrupts and forgets behind them.
-    pub(super) passed: [u64; Place::COUNT],
+    /// By [`Place`].
+    pub(super) traffic: [Traffic; Place::COUNT],
     pub(super) passed_interrupts: u64,
     pub(super) passed_forgets: u64,
     /// By class.
     pub(super) latencies: Vec<Latency>,
-
-    wakes: Wakes,
-}
-
-/// What is left to do when the lock is released.
-#[derive(Default)]
-struct Wakes {
-    thread: Option<Thread>,
-    bell: bool,
 }
 
 impl<C: Carried> State<C> {
@@ -295,10 +304,9 @@ impl<C: Carried> State<C> {
             recover: false,
             takings: 0,
             drain: None,
-            passed: [0; Place::COUNT],
+            traffic: [Traffic::default(); Place::COUNT],
             passed_interrupts: 0,
             passed_forgets: 0,
-            wakes: Wakes::default(),
         }
     }
 
@@ -323,45 +331,29 @@ impl<C: Carried> State<C> {
     }
 
     /// Moves a request. All moves are made here, so that a request is in one place at a time.
+    ///
+    /// Inlined, since each call names its place, and most places have no list.
+    #[inline(always)]
     pub(super) fn move_to(&mut self, index: Index, to: Place) {
-        let slot = self.slots.at(index);
+        let State { slots, lists, .. } = self;
+        let slot = slots.at(index);
         let (background, device) = (slot.background, slot.device);
         let from = core::mem::replace(&mut slot.place, to);
-        let mut depth = 0;
-        if is_copy(from) && is_copy(to) {
-            depth = self.lists.copying.len();
-        } else {
-            if let Some(list) = self.lists.of(from, background, device) {
-                list.remove(&mut self.slots, index);
-            }
-            if let Some(list) = self.lists.of(to, background, device) {
-                list.push_back(&mut self.slots, index);
-                depth = list.len();
-            }
+        if let Some(list) = lists.of(from, background, device) {
+            list.remove(slots, index);
         }
-        self.passed[to as usize] += 1;
+        if let Some(list) = lists.of(to, background, device) {
+            list.push_back(slots, index);
+        }
+        self.traffic[from as usize].go();
+        self.traffic[to as usize].come();
         if C::is_watched() {
             let slot = self.slots.at(index);
+            let depth = match to {
+                Place::None => 0,
+                _ => self.traffic[to as usize].now(),
+            };
             C::moved(&slot.facts, slot.unique(index), from, to, depth);
-        }
-    }
-
-    /// A request is ready for the daemon: straight to the reader that went to sleep last, whose
-    /// memory is warm, or to pending when none waits.
-    pub(super) fn offer(&mut self, index: Index) {
-        match self.idle.pop_front(&mut self.seats) {
-            Some(seat) => {
-                self.slots.at(index).seat = seat;
-                self.move_to(index, Place::Handed);
-                let seat = self.seats.at(seat);
-                seat.given = Given::Request(index);
-                let thread = seat.thread.take();
-                self.wake(thread);
-            }
-            None => {
-                self.move_to(index, Place::Pending);
-                self.wakes.bell = true;
-            }
         }
     }
 
@@ -375,36 +367,8 @@ impl<C: Carried> State<C> {
         }
     }
 
-    /// There is an interrupt or a forget: somebody has to look, unless somebody is about to.
-    pub(super) fn call_for_reader(&mut self) {
-        if self.looking > 0 {
-            return;
-        }
-        match self.idle.pop_front(&mut self.seats) {
-            Some(seat) => {
-                let seat = self.seats.at(seat);
-                seat.given = Given::Look;
-                let thread = seat.thread.take();
-                self.looking += 1;
-                self.wake(thread);
-            }
-            None => self.wakes.bell = true,
-        }
-    }
-
-    /// Puts a sent request into the interrupts queue; at most once until it is answered.
-    pub(super) fn interrupt(&mut self, index: Index) {
-        let slot = self.slots.at(index);
-        if slot.interrupt_queued || slot.place != Place::Processing {
-            return;
-        }
-        slot.interrupt_queued = true;
-        self.interrupts.push_back(&mut self.slots, index);
-        self.passed_interrupts += 1;
-        self.call_for_reader();
-    }
-
     /// Takes a request out of the interrupts queue, if it is there.
+    #[inline]
     pub(super) fn uninterrupt(&mut self, index: Index) {
         let slot = self.slots.at(index);
         if core::mem::replace(&mut slot.interrupt_queued, false) {
@@ -419,12 +383,104 @@ impl<C: Carried> State<C> {
         let slot = self.slots.get(index)?;
         (slot.unique(index) == unique && slot.place != Place::None).then_some(index)
     }
+}
+
+/// The state, with its lock held. Threads are woken when this is dropped, after the lock is: fields are
+/// dropped in their order.
+pub(super) struct Locked<'q, C: Carried> {
+    guard: Guard<'q, State<C>>,
+    after: After<'q>,
+    queue: &'q Queue<C>,
+}
+
+/// What is left to do when the lock is released, done when this is dropped.
+#[derive(Default)]
+struct After<'q> {
+    thread: Option<Thread>,
+    bell: Option<&'q Bell>,
+}
+
+impl Drop for After<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.unpark();
+        }
+        if let Some(bell) = self.bell {
+            bell.ring();
+        }
+    }
+}
+
+impl<'q, C: Carried> Locked<'q, C> {
+    pub(super) fn new(queue: &'q Queue<C>) -> Self {
+        Locked {
+            guard: queue.state.lock(),
+            after: After::default(),
+            queue,
+        }
+    }
+
+    /// A request is ready for the daemon: straight to the reader that went to sleep last, whose
+    /// memory is warm, or to pending when none waits.
+    #[inline]
+    pub(super) fn offer(&mut self, index: Index) {
+        let State { idle, seats, .. } = &mut **self;
+        match idle.pop_front(seats) {
+            Some(seat) => {
+                self.slots.at(index).seat = seat;
+                self.move_to(index, Place::Handed);
+                let seat = self.seats.at(seat);
+                seat.given = Given::Request(index);
+                let thread = seat.thread.take();
+                self.wake(thread);
+            }
+            None => {
+                self.move_to(index, Place::Pending);
+                self.ring();
+            }
+        }
+    }
+
+    /// There is an interrupt or a forget: somebody has to look, unless somebody is about to.
+    pub(super) fn call_for_reader(&mut self) {
+        if self.looking > 0 {
+            return;
+        }
+        let State { idle, seats, .. } = &mut **self;
+        match idle.pop_front(seats) {
+            Some(seat) => {
+                let seat = self.seats.at(seat);
+                seat.given = Given::Look;
+                let thread = seat.thread.take();
+                self.looking += 1;
+                self.wake(thread);
+            }
+            None => self.ring(),
+        }
+    }
+
+    /// Puts a sent request into the interrupts queue; at most once until it is answered.
+    pub(super) fn interrupt(&mut self, index: Index) {
+        let slot = self.slots.at(index);
+        if slot.interrupt_queued || slot.place != Place::Processing {
+            return;
+        }
+        slot.interrupt_queued = true;
+        let State {
+            interrupts, slots, ..
+        } = &mut **self;
+        interrupts.push_back(slots, index);
+        self.passed_interrupts += 1;
+        self.call_for_reader();
+    }
 
     /// Frees the slot of a request that has come to its end.
+    #[inline]
     pub(super) fn vacate(&mut self, index: Index) {
         self.move_to(index, Place::None);
         self.slots.release(index);
-        if self.slots.used() == 0 {
+        if self.slots.used() == 0 && self.drain.is_some() {
             let drain = self.drain.take();
             self.wake(drain);
         }
@@ -448,8 +504,8 @@ impl<C: Carried> State<C> {
 
     /// Wakes a thread once the lock is released.
     pub(super) fn wake(&mut self, thread: Option<Thread>) {
-        match (&self.wakes.thread, thread) {
-            (None, thread) => self.wakes.thread = thread,
+        match (&self.after.thread, thread) {
+            (None, thread) => self.after.thread = thread,
             // More than one at a time is rare, and waking under the lock is merely slow.
             (Some(_), Some(thread)) => thread.unpark(),
             (Some(_), None) => {}
@@ -458,22 +514,7 @@ impl<C: Carried> State<C> {
 
     /// Rings the bell once the lock is released.
     pub(super) fn ring(&mut self) {
-        self.wakes.bell = true;
-    }
-}
-
-/// The state, with its lock held. Threads are woken when this is dropped, after the lock is.
-pub(super) struct Locked<'q, C: Carried> {
-    guard: Option<Guard<'q, State<C>>>,
-    queue: &'q Queue<C>,
-}
-
-impl<'q, C: Carried> Locked<'q, C> {
-    pub(super) fn new(queue: &'q Queue<C>) -> Self {
-        Locked {
-            guard: Some(queue.state.lock()),
-            queue,
-        }
+        self.after.bell = Some(self.queue.bell());
     }
 
     /// Ends a request: its caller is woken with the outcome, or [`Carried::ended`] is told, without
@@ -505,35 +546,21 @@ impl<C: Carried> Deref for Locked<'_, C> {
     type Target = State<C>;
 
     fn deref(&self) -> &State<C> {
-        match &self.guard {
-            Some(guard) => guard,
-            None => unreachable!(),
-        }
+        &self.guard
     }
 }
 
 impl<C: Carried> DerefMut for Locked<'_, C> {
     fn deref_mut(&mut self) -> &mut State<C> {
-        match &mut self.guard {
-            Some(guard) => guard,
-            None => unreachable!(),
-        }
+        &mut self.guard
     }
 }
 
+#[cfg(test)]
 impl<C: Carried> Drop for Locked<'_, C> {
     fn drop(&mut self) {
-        #[cfg(test)]
         if !sys::unwinding() {
             self.check();
-        }
-        let wakes = core::mem::take(&mut self.wakes);
-        self.guard = None;
-        if let Some(thread) = wakes.thread {
-            thread.unpark();
-        }
-        if wakes.bell {
-            self.queue.bell.ring();
         }
     }
 }

@@ -71,7 +71,8 @@ impl<T> Slots<T> {
 /// warm.
 pub(super) struct Table<T> {
     slots: Slots<T>,
-    free: List<0>,
+    /// The first of the free slots, from which the links lead on to the others.
+    free: Index,
     used: usize,
 }
 
@@ -107,7 +108,7 @@ impl<T: Linked<0>> Table<T> {
     pub(super) fn new() -> Self {
         Table {
             slots: Slots { chunks: Vec::new() },
-            free: List::new(),
+            free: NONE,
             used: 0,
         }
     }
@@ -117,10 +118,20 @@ impl<T: Linked<0>> Table<T> {
         self.used
     }
 
-    /// Shows the list of free slots.
+    /// The free slots.
     #[cfg(test)]
-    pub(super) fn free_slots<R>(&mut self, show: impl Fn(&List<0>, &mut Slots<T>) -> R) -> R {
-        show(&self.free, &mut self.slots)
+    pub(super) fn free_slots(&mut self) -> Vec<Index> {
+        let mut free = Vec::new();
+        let mut next = self.free;
+        while next != NONE {
+            free.push(next);
+            assert!(
+                free.len() <= self.slots.chunks.len() * CHUNK,
+                "the free slots lead around in a circle"
+            );
+            next = self.slots.at(next).links().next;
+        }
+        free
     }
 
     pub(super) fn size(&self) -> Size {
@@ -132,15 +143,24 @@ impl<T: Linked<0>> Table<T> {
 
     /// Takes a free slot, its contents as they were left; none when the table has to grow first.
     pub(super) fn claim(&mut self) -> Option<Index> {
-        let index = self.free.pop_front(&mut self.slots);
-        self.used += usize::from(index.is_some());
-        index
+        let index = self.free;
+        if index == NONE {
+            return None;
+        }
+        self.free = self.slots.at(index).links().next;
+        self.used += 1;
+        Some(index)
     }
 
-    /// Gives a slot back.
+    /// Gives a slot back that is in no list.
     pub(super) fn release(&mut self, index: Index) {
-        self.free.push_front(&mut self.slots, index);
+        self.add_free(index);
         self.used -= 1;
+    }
+
+    fn add_free(&mut self, index: Index) {
+        self.slots.at(index).links().next = self.free;
+        self.free = index;
     }
 
     /// Adds what was allocated. Returns what it could not use, to be dropped without the lock:
@@ -162,7 +182,7 @@ impl<T: Linked<0>> Table<T> {
             if let Some(chunk) = chunk.take() {
                 chunks.put(chunk);
                 for index in (first..first + CHUNK).rev() {
-                    self.free.push_front(&mut self.slots, index as Index);
+                    self.add_free(index as Index);
                 }
             }
         }
@@ -262,7 +282,14 @@ impl<const KIND: usize> List<KIND> {
     }
 
     pub(super) fn push_front<T: Linked<KIND>>(&mut self, slots: &mut Slots<T>, index: Index) {
-        self.insert(slots, index, self.front());
+        let next = core::mem::replace(&mut self.head, index);
+        *Self::links(slots, index) = Links { prev: NONE, next };
+        if next == NONE {
+            self.tail = index;
+        } else {
+            Self::links(slots, next).prev = index;
+        }
+        self.len += 1;
     }
 
     /// Puts a slot in front of another in this list, or at the end.
@@ -287,13 +314,19 @@ impl<const KIND: usize> List<KIND> {
 
     pub(super) fn pop_front<T: Linked<KIND>>(&mut self, slots: &mut Slots<T>) -> Option<Index> {
         let index = self.front()?;
-        self.remove(slots, index);
+        self.head = Self::links(slots, index).next;
+        if self.head == NONE {
+            self.tail = NONE;
+        } else {
+            Self::links(slots, self.head).prev = NONE;
+        }
+        self.len -= 1;
         Some(index)
     }
 
     /// Takes a slot out that is in this list.
     pub(super) fn remove<T: Linked<KIND>>(&mut self, slots: &mut Slots<T>, index: Index) {
-        let Links { prev, next } = core::mem::replace(Self::links(slots, index), Links::NEW);
+        let Links { prev, next } = *Self::links(slots, index);
         if prev == NONE {
             self.head = next;
         } else {

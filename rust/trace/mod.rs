@@ -18,7 +18,7 @@ pub(crate) fn is_request_enabled() -> bool {
     }
 }
 
-/// A request has moved from one place to another, whose queue now holds `depth` requests.
+/// A request has moved from one place to another, which now holds `depth` requests.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn request(
     connection: u32,
@@ -28,7 +28,7 @@ pub(crate) fn request(
     pid: u32,
     from: u8,
     to: u8,
-    depth: usize,
+    depth: u64,
 ) {
     // SAFETY: The tracepoint takes numbers only; whether anybody listens may change at any time.
     unsafe {
@@ -40,7 +40,7 @@ pub(crate) fn request(
             pid,
             from,
             to,
-            depth as u64,
+            depth,
         );
     }
 }

@@ -78,7 +78,7 @@ impl Carried for Probe<'_> {
         request.log.ended.fetch_add(1, Relaxed);
     }
 
-    fn moved(_facts: &Facts, _unique: u64, _from: Place, _to: Place, _depth: usize) {}
+    fn moved(_facts: &Facts, _unique: u64, _from: Place, _to: Place, _depth: u64) {}
 }
 
 pub(super) type Probes<'l> = Queue<Probe<'l>>;
@@ -134,7 +134,7 @@ pub(super) fn take(queue: &Probes<'_>, device: DeviceId, id: usize) -> Result<u6
 
 /// The only request there is.
 pub(super) fn only(queue: &Probes<'_>) -> Result<Entry> {
-    let mut entries = queue.snapshot()?;
+    let mut entries = queue.snapshot()?.entries;
     match (entries.pop(), entries.is_empty()) {
         (Some(entry), true) => Ok(entry),
         _ => Err(errno::ENOENT),
@@ -144,7 +144,7 @@ pub(super) fn only(queue: &Probes<'_>) -> Result<Entry> {
 /// The only request at a place.
 pub(super) fn only_at(queue: &Probes<'_>, place: Place) -> Result<Entry> {
     let mut found = Err(errno::ENOENT);
-    for entry in queue.snapshot()? {
+    for entry in queue.snapshot()?.entries {
         if entry.place == place {
             found = match found {
                 Ok(_) => return Err(errno::EINVAL),

@@ -33,7 +33,7 @@ mod tests {
         answer.finish(Ok(()))?;
 
         assert!(log.ended_with(7, Ok(())));
-        assert!(queue.snapshot()?.is_empty());
+        assert!(queue.snapshot()?.entries.is_empty());
         let counts = queue.counts();
         assert_eq!(counts.waiting, 0);
         for place in Place::ALL {
@@ -41,7 +41,7 @@ mod tests {
                 Place::Gate | Place::Handed | Place::Aborting => 0,
                 _ => 1,
             };
-            assert!(counts.passed[place as usize] == expected);
+            assert!(counts.traffic[place as usize].came == expected);
         }
         Ok(())
     }
@@ -60,7 +60,7 @@ mod tests {
         let answered = take(&queue, device, 2)?;
         let writing = queue.answer(device, answered)?;
 
-        let entries = queue.snapshot()?;
+        let entries = queue.snapshot()?.entries;
         assert_eq!(entries.len(), 6);
         assert_eq!(queue.counts().waiting, 6);
         for (place, expected) in [
@@ -74,7 +74,7 @@ mod tests {
         }
         let counts = queue.counts();
         assert!(counts.background == 6 && counts.active_background == 4);
-        let passed = |place: Place| counts.passed[place as usize];
+        let passed = |place: Place| counts.traffic[place as usize].came;
         assert!(passed(Place::Pending) == 4 && passed(Place::Reading) == 3);
 
         writing.finish(Ok(()))?;

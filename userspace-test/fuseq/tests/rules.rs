@@ -3,31 +3,39 @@
 //! Traces that keep the rules, and for each rule, traces that break it.
 
 use fuseq::check::{check, Broken, Options, Rule, Summary, Trouble};
+use std::collections::HashMap;
 
-/// A trace: each line is `UNIQUE FROM TO DEPTH`, with more fields to change the request's facts.
+/// A trace: each line is `UNIQUE FROM TO`, and may go on with `opcode=` and `depth=` where those are not
+/// what they should be.
 fn trace(lines: &str) -> String {
     let mut text = String::from("# tracer: nop\n#\n");
+    let mut held = HashMap::from([("none", 0u64)]);
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if line.starts_with('#') || line.starts_with("CPU") {
             text += line;
         } else {
-            let mut fields = line.split(' ');
-            let mut field = || fields.next();
-            let unique = match field().unwrap() {
-                marked if marked.ends_with('r') => {
-                    marked.trim_end_matches('r').parse::<u64>().unwrap() | 1 << 63
-                }
-                plain => plain.parse().unwrap(),
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [unique, from, to, ref others @ ..] = fields[..] else {
+                panic!("{line}");
             };
-            let (from, to, depth) = (field().unwrap(), field().unwrap(), field().unwrap());
-            let opcode = match unique {
+            let unique = match unique.strip_suffix('r') {
+                Some(marked) => marked.parse::<u64>().unwrap() | 1 << 63,
+                None => unique.parse().unwrap(),
+            };
+            if let Some(left) = held.get_mut(from) {
+                *left = left.saturating_sub(1);
+            }
+            let depth = held.entry(to).or_default();
+            *depth += u64::from(to != "none");
+            let given = |name| others.iter().find_map(|field| field.strip_prefix(name));
+            let depth = given("depth=").map_or_else(|| depth.to_string(), str::to_string);
+            let opcode = given("opcode=").unwrap_or(match unique {
                 INIT => "26",
                 _ => "3",
-            };
+            });
             text += &format!(
                 "  cat-71  [000] ...1. 12: rust_fuse_request: connection=5 unique={unique} \
-                 opcode={} nodeid=1 pid=71 from={from} to={to} depth={depth}",
-                field().unwrap_or(opcode),
+                 opcode={opcode} nodeid=1 pid=71 from={from} to={to} depth={depth}",
             );
         }
         text.push('\n');
@@ -39,13 +47,13 @@ const INIT: u64 = 2;
 
 /// The whole life of INIT, which a connection begins with.
 const BEGIN: &str = "
-    2 none background 1
-    2 background pending 1
-    2 pending reading 1
-    2 reading processing 1
-    2 processing writing 1
-    2 writing ended 0
-    2 ended none 0
+    2 none background
+    2 background pending
+    2 pending reading
+    2 reading processing
+    2 processing writing
+    2 writing ended
+    2 ended none
 ";
 
 fn run(lines: &str, options: Options) -> Result<Summary, Trouble> {
@@ -71,22 +79,22 @@ fn breaks(rule: Rule, result: Result<Summary, Trouble>) -> Broken {
 #[test]
 fn lives_that_keep_the_rules() {
     let summary = whole(
-        "4 none gate 1
-        6 none gate 2
-        8 none gate 1
-        4 gate handed 1
-        6 gate pending 1
-        8 gate background 1
-        8 background pending 2
-        4 handed reading 1
-        4 reading processing 1
-        6 pending none 0
-        8 pending reading 1
-        8 reading ended 0
-        8 ended none 0
-        4 processing aborting 1
-        4 aborting ended 0
-        4 ended none 0",
+        "4 none gate
+        6 none gate
+        8 none gate
+        4 gate handed
+        6 gate pending
+        8 gate background
+        8 background pending
+        4 handed reading
+        4 reading processing
+        6 pending none
+        8 pending reading
+        8 reading ended
+        8 ended none
+        4 processing aborting
+        4 aborting ended
+        4 ended none",
     );
     let expected = Summary {
         connections: 1,
@@ -100,7 +108,7 @@ fn lives_that_keep_the_rules() {
 
 #[test]
 fn connections_begin_and_numbers_are_used_again() {
-    let summary = whole(&format!("4 none pending 1\n4 pending none 0\n{BEGIN}")).unwrap();
+    let summary = whole(&format!("4 none pending\n4 pending none\n{BEGIN}")).unwrap();
     assert_eq!((summary.connections, summary.whole), (2, 2));
     assert_eq!(summary.requests, 3);
 }
@@ -108,10 +116,10 @@ fn connections_begin_and_numbers_are_used_again() {
 #[test]
 fn a_trace_may_begin_in_the_middle() {
     let lines = "
-        4r pending reading 7
-        4r reading processing 9
-        6 processing writing 4
-        8 none pending 3";
+        4r pending reading
+        4r reading processing
+        6 processing writing
+        8 none pending";
     let summary = run(lines, Options::default()).unwrap();
     assert_eq!((summary.whole, summary.unfinished), (0, 3));
 }
@@ -119,10 +127,10 @@ fn a_trace_may_begin_in_the_middle() {
 #[test]
 fn only_legal_moves() {
     for lines in [
-        "4 none processing 1",
-        "4 none pending 1\n4 pending processing 1",
-        "4 none pending 1\n4 pending ended 0",
-        "4 none background 1\n4 background none 0",
+        "4 none processing",
+        "4 none pending\n4 pending processing",
+        "4 none pending\n4 pending ended",
+        "4 none background\n4 background none",
     ] {
         breaks(Rule::LegalMove, whole(lines));
         breaks(Rule::LegalMove, run(lines, Options::default()));
@@ -131,42 +139,42 @@ fn only_legal_moves() {
 
 #[test]
 fn one_place_at_a_time() {
-    let lines = "4 none pending 1\n4 processing writing 1";
+    let lines = "4 none pending\n4 processing writing";
     let broken = breaks(Rule::OnePlace, whole(lines));
     assert_eq!(broken.lines.len(), 2, "{broken}");
     assert_eq!(broken.lines[0].number, 10);
     breaks(Rule::OnePlace, run(lines, Options::default()));
-    breaks(Rule::OnePlace, whole("4 pending reading 1"));
+    breaks(Rule::OnePlace, whole("4 pending reading"));
 }
 
 #[test]
 fn a_request_stays_the_same() {
     breaks(
         Rule::SameRequest,
-        whole("4 none pending 1 3\n4 pending reading 1 4"),
+        whole("4 none pending opcode=3\n4 pending reading opcode=4"),
     );
 }
 
 #[test]
 fn uniques_are_even() {
-    breaks(Rule::Unique, whole("5 none pending 1"));
+    breaks(Rule::Unique, whole("5 none pending"));
 }
 
 const SENT_AGAIN: &str = "
-    4 none pending 1
-    4 pending reading 1
-    4 reading processing 1
-    6 none pending 1
-    6 pending reading 1
-    6 reading processing 2
-    8 none pending 1
-    6r processing pending 2
-    4r processing pending 3
-    4r pending reading 1
-    4r reading processing 1
-    6r pending handed 1
-    6r handed reading 1
-    6r reading processing 2
+    4 none pending
+    4 pending reading
+    4 reading processing
+    6 none pending
+    6 pending reading
+    6 reading processing
+    8 none pending
+    6r processing pending
+    4r processing pending
+    4r pending reading
+    4r reading processing
+    6r pending handed
+    6r handed reading
+    6r reading processing
 ";
 
 #[test]
@@ -188,15 +196,15 @@ fn what_is_sent_again_is_marked() {
 #[test]
 fn what_is_sent_again_keeps_its_order() {
     let lines = "
-        4 none pending 1
-        6 none pending 2
-        4 pending reading 1
-        4 reading processing 1
-        6 pending reading 1
-        6 reading processing 2
-        4r processing pending 1
-        6r processing pending 2
-        6r pending reading 1";
+        4 none pending
+        6 none pending
+        4 pending reading
+        4 reading processing
+        6 pending reading
+        6 reading processing
+        4r processing pending
+        6r processing pending
+        6r pending reading";
     let broken = breaks(Rule::PutBack, whole(lines));
     assert!(broken.lines.len() == 9, "{broken}");
     whole(&lines.replace("6r pending", "4r pending")).unwrap();
@@ -206,28 +214,28 @@ fn what_is_sent_again_keeps_its_order() {
 fn what_was_in_a_copy_of_a_dead_daemon_is_put_back() {
     // 6 is read in part before 4 is read to the end.
     let kept = "
-        4 none pending 1
-        6 none pending 2
-        8 none pending 3
-        4 pending reading 1
-        6 pending reading 2
-        6 reading pending 2
-        4 reading processing 1
-        4 processing writing 1
-        4 writing processing 1
-        4r processing pending 3
-        4r pending reading 1
-        6 pending reading 2
-        6 reading processing 1
-        8 pending handed 2";
+        4 none pending
+        6 none pending
+        8 none pending
+        4 pending reading
+        6 pending reading
+        6 reading pending
+        4 reading processing
+        4 processing writing
+        4 writing processing
+        4r processing pending
+        4r pending reading
+        6 pending reading
+        6 reading processing
+        8 pending handed";
     whole(kept).unwrap();
     for (rule, right, wrong) in [
         (Rule::Unique, "6 reading pending", "6r reading pending"),
         (Rule::PutBack, "4r pending reading", "6 pending reading"),
         (
             Rule::PutBack,
-            "6 reading processing 1\n        8 pending handed 2",
-            "6 reading pending 2\n        8 pending handed 2",
+            "6 reading processing\n        8 pending handed",
+            "6 reading pending\n        8 pending handed",
         ),
     ] {
         let lines = kept.replacen(right, wrong, 1);
@@ -238,31 +246,31 @@ fn what_was_in_a_copy_of_a_dead_daemon_is_put_back() {
 
 #[test]
 fn what_is_sent_again_goes_first() {
-    let lines = SENT_AGAIN.replacen("4r pending reading 1", "8 pending reading 1", 1);
+    let lines = SENT_AGAIN.replacen("4r pending reading", "8 pending reading", 1);
     breaks(Rule::PutBack, whole(&lines));
 }
 
 #[test]
 fn requests_end_once() {
-    let end = "4 none pending 1\n4 pending none 0\n";
-    breaks(Rule::EndsOnce, whole(&format!("{end}4 ended none 0")));
-    breaks(Rule::EndsOnce, whole(&format!("{end}4 none pending 1")));
-    breaks(Rule::EndsOnce, whole("4 none pending 1\n4 none pending 2"));
+    let end = "4 none pending\n4 pending none\n";
+    breaks(Rule::EndsOnce, whole(&format!("{end}4 ended none")));
+    breaks(Rule::EndsOnce, whole(&format!("{end}4 none pending")));
+    breaks(Rule::EndsOnce, whole("4 none pending\n4 none pending"));
 }
 
 #[test]
 fn depths_add_up() {
     for lines in [
-        "4 none pending 2",
-        "4 none pending 0",
-        "4 none gate 2",
-        "4 none handed 1\n6 none handed 1",
-        "4 none handed 1\n4 handed reading 2",
-        "4 none handed 1\n4 handed reading 1\n4 reading processing 0",
-        "4 none handed 1\n4 handed reading 1\n4 reading processing 2",
-        "4 none pending 1\n4 pending aborting 0",
-        "4 none pending 1\n4 pending none 1",
-        "4 none background 2",
+        "4 none pending depth=2",
+        "4 none pending depth=0",
+        "4 none gate depth=2",
+        "4 none handed\n6 none handed depth=1",
+        "4 none handed\n4 handed reading depth=2",
+        "4 none handed\n4 handed reading\n4 reading processing depth=0",
+        "4 none handed\n4 handed reading\n4 reading processing depth=2",
+        "4 none pending\n4 pending aborting depth=0",
+        "4 none pending\n4 pending none depth=1",
+        "4 none background depth=2",
     ] {
         breaks(Rule::Depth, whole(lines));
     }
@@ -272,22 +280,22 @@ fn depths_add_up() {
 fn first_come_first_served() {
     let broken = breaks(
         Rule::Fifo,
-        whole("4 none pending 1\n6 none pending 2\n6 pending reading 1"),
+        whole("4 none pending\n6 none pending\n6 pending reading"),
     );
     assert_eq!(broken.lines.len(), 3, "{broken}");
     breaks(
         Rule::Fifo,
-        whole("4 none background 1\n6 none background 2\n6 background pending 1"),
+        whole("4 none background\n6 none background\n6 background pending"),
     );
     breaks(
         Rule::Fifo,
-        whole("4 none gate 1\n6 none gate 2\n6 gate pending 1\n4 gate pending 2"),
+        whole("4 none gate\n6 none gate\n6 gate pending\n4 gate pending"),
     );
 }
 
 #[test]
 fn handed_over_only_when_nothing_is_pending() {
-    breaks(Rule::HandOver, whole("4 none pending 1\n6 none handed 1"));
+    breaks(Rule::HandOver, whole("4 none pending\n6 none handed"));
 }
 
 #[test]
@@ -297,25 +305,25 @@ fn no_more_active_than_may_be() {
     };
     let mut lines = format!(
         "{BEGIN}
-        4 none background 1
-        4 background pending 1
-        6 none background 1
-        4 pending reading 1
-        4 reading ended 0
-        6 background pending 1
-        4 ended none 0
-        8 none background 1\n"
+        4 none background
+        4 background pending
+        6 none background
+        4 pending reading
+        4 reading ended
+        6 background pending
+        4 ended none
+        8 none background\n"
     );
     run(&lines, options).unwrap();
-    lines += "8 background pending 2";
+    lines += "8 background pending";
     breaks(Rule::MaxBackground, run(&lines, options));
     run(&lines, Options::default()).unwrap();
 }
 
 #[test]
 fn no_telling_when_events_are_lost() {
-    let header = "# entries-in-buffer/entries-written: 1/4   #P:2\n4 none processing 1";
+    let header = "# entries-in-buffer/entries-written: 1/4   #P:2\n4 none processing";
     assert_eq!(run(header, Options::default()), Err(Trouble::Lost(3)));
-    let pipe = "4 none pending 1\nCPU:0 [LOST 2 EVENTS]\n";
+    let pipe = "4 none pending\nCPU:0 [LOST 2 EVENTS]\n";
     assert_eq!(whole(pipe), Err(Trouble::Lost(2)));
 }

@@ -348,10 +348,8 @@ const BUGS: &[Bug] = &[
         rule: 3,
         by: "rule3_requests_are_read_in_their_order",
         file: "state.rs",
-        right: "                list.push_back(&mut self.slots, index);
-                depth",
-        wrong: "                list.push_front(&mut self.slots, index);
-                depth",
+        right: "list.push_back(slots, index);",
+        wrong: "list.push_front(slots, index);",
     },
     Bug {
         name: "what is sent again comes behind what is pending",
@@ -390,8 +388,8 @@ const BUGS: &[Bug] = &[
         rule: 6,
         by: "a_daemon_killed_in_a_copy_leaves_its_request_to_another",
         file: "reader.rs",
-        right: "if !sys::is_dying() {",
-        wrong: "if true {",
+        right: "Some(request) if sys::is_dying() =>",
+        wrong: "Some(request) if false =>",
     },
     Bug {
         name: "what a killed daemon had read to the end counts as sent",
@@ -438,8 +436,8 @@ const BUGS: &[Bug] = &[
         rule: 5,
         by: "a_reply_cut_short_by_a_kill_does_not_answer",
         file: "answer.rs",
-        right: "if !sys::is_dying() {",
-        wrong: "if true {",
+        right: "Some(request) if sys::is_dying() =>",
+        wrong: "Some(request) if false =>",
     },
     Bug {
         name: "a signal while a reply was cut short is forgotten",
@@ -456,8 +454,8 @@ const BUGS: &[Bug] = &[
         rule: 7,
         by: "an_abort_breaks_a_copy_that_waits_for_memory",
         file: "lifecycle.rs",
-        right: "if slot.place == Place::Handed || slot.request.is_some() {",
-        wrong: "if slot.place == Place::Handed {",
+        right: "Place::Reading | Place::Writing if slot.request.is_some() => {",
+        wrong: "Place::Reading | Place::Writing if false => {",
     },
     Bug {
         name: "what is being copied to a killed daemon outlives an abort",

@@ -368,7 +368,7 @@ fn a_daemon_killed_in_a_copy_leaves_its_request_to_another() {
             assert_eq!(end, errno::ERESTARTSYS);
         }
         // Nothing is in a copy by now, nor has any of it ended.
-        let entries = queue.snapshot().expect("there is memory");
+        let entries = queue.snapshot().expect("there is memory").entries;
         assert!(entries
             .iter()
             .all(|entry| !matches!(entry.place, Place::Handed | Place::Reading | Place::Writing)));
@@ -503,7 +503,7 @@ fn an_abort_breaks_a_copy_that_waits_for_memory() {
             Place::Reading
         };
         loop {
-            let entries = queue.snapshot().expect("there is memory");
+            let entries = queue.snapshot().expect("there is memory").entries;
             let is_copied = entries.iter().any(|entry| entry.place == place);
             if is_copied && entries.len() == 2 && daemon.task.is_asleep() {
                 break;

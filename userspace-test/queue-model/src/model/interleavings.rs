@@ -197,8 +197,8 @@ fn a_killed_caller_does_not_wait_for_the_daemon() {
         caller.task.signal(Signal::Fatal);
         // The daemon says nothing until the caller has gone.
         assert_eq!(caller.join(), Err(errno::EINTR));
-        assert!(queue.snapshot().is_ok_and(|entries| matches!(
-            &entries[..],
+        assert!(queue.snapshot().is_ok_and(|all| matches!(
+            &all.entries[..],
             [entry] if entry.abandoned && entry.place == Place::Processing
         )));
         reply(&queue, device, unique, Manner::CORRECT);

@@ -529,7 +529,7 @@ impl World<'_> {
         assert_eq!(queue.is_started(), plain.started && plain.connected);
         assert_eq!(queue.is_congested(), plain.count >= plain.threshold);
 
-        let entries = queue.snapshot().expect("there is memory");
+        let entries = queue.snapshot().expect("there is memory").entries;
         assert_eq!(entries.len(), there);
         for entry in entries {
             let id = entry.facts.nodeid as usize;
