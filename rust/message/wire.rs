@@ -17,7 +17,7 @@ pub(super) struct Wire {
     /// How many bytes of arguments are inline.
     len: usize,
     /// All arguments, once they are too many.
-    long: KVec<u8>,
+    long: Option<KVec<u8>>,
 }
 
 /// What is copied to the daemon in one go.
@@ -37,7 +37,7 @@ impl Wire {
                 arguments <- pin_init::init_zeroed(),
             }),
             len: 0,
-            long: KVec::new(),
+            long: None,
         })
     }
 
@@ -48,28 +48,27 @@ impl Wire {
     /// Adds arguments at the end. ENOMEM, where they do not fit inline.
     pub(super) fn append(&mut self, more: &[u8]) -> Result {
         let Wire { inline, len, long } = self;
-        let end = *len + more.len();
-        match inline.arguments.get_mut(*len..end) {
-            Some(room) if long.is_empty() => {
-                room.copy_from_slice(more);
-                *len = end;
-            }
-            _ => {
-                if long.is_empty() {
-                    long.extend_from_slice(&inline.arguments[..*len], GFP_KERNEL)?;
-                }
-                long.extend_from_slice(more, GFP_KERNEL)?;
-            }
+        if let Some(long) = long {
+            return Ok(long.extend_from_slice(more, GFP_KERNEL)?);
         }
+        let end = *len + more.len();
+        if let Some(room) = inline.arguments.get_mut(*len..end) {
+            room.copy_from_slice(more);
+            *len = end;
+            return Ok(());
+        }
+        let mut all = KVec::with_capacity(end, GFP_KERNEL)?;
+        all.extend_from_slice(&inline.arguments[..*len], GFP_KERNEL)?;
+        all.extend_from_slice(more, GFP_KERNEL)?;
+        *long = Some(all);
         Ok(())
     }
 
     /// The arguments.
     pub(super) fn arguments(&self) -> &[u8] {
-        if self.long.is_empty() {
-            &self.inline.arguments[..self.len]
-        } else {
-            &self.long
+        match &self.long {
+            None => &self.inline.arguments[..self.len],
+            Some(long) => long,
         }
     }
 
@@ -87,7 +86,7 @@ impl Wire {
     /// What to copy to a daemon of that minor version, one after another.
     pub(super) fn pieces(&self, kind: &Kind, minor: u32) -> [&[u8]; 3] {
         let (fixed, known) = kind.in_size(minor);
-        if self.long.is_empty() && fixed == known {
+        if self.long.is_none() && fixed == known {
             let all = self.inline.as_bytes();
             return [&all[..size_of::<InHeader>() + self.len], &[], &[]];
         }
