@@ -53,12 +53,17 @@ pub(super) fn block_bits(sb: &SuperBlock, attr: &Attr) -> u8 {
     bits.or(sb.block_size().checked_ilog2()).unwrap_or(0) as u8
 }
 
-/// Asks the daemon for attributes. A file may be given that is open on the inode.
+/// Asks the daemon for attributes. A file may be given that is open on the inode. Those that have
+/// crossed newer ones, and are not kept, are shown to `crossed`.
 ///
 /// # Errors
 ///
 /// The daemon's; `EIO` when it contradicts itself, and then the inode is bad.
-pub(super) fn fetch(inode: &INode, file: Option<ArcBorrow<'_, OpenFile>>) -> Result<Attr> {
+pub(super) fn fetch(
+    inode: &INode,
+    file: Option<ArcBorrow<'_, OpenFile>>,
+    crossed: impl FnOnce(&Attr),
+) -> Result {
     let mount = Mount::of(inode);
     let mut arguments = GetattrIn::default();
     let file = file.filter(|_| inode.is_regular());
@@ -72,14 +77,17 @@ pub(super) fn fetch(inode: &INode, file: Option<ArcBorrow<'_, OpenFile>>) -> Res
     if let Some(file) = file {
         request = request.then(Arc::from(file));
     }
-    let out = mount.connection.call(request)?.out()?;
+    let replied = mount.connection.call(request)?;
+    let out = replied.out()?;
     if !is_for(inode, &out.attr) {
         inode.data().make_bad();
         return Err(EIO);
     }
     let until = Ticks::after(out.attr_valid, out.attr_valid_nsec);
-    change_attributes(inode, &out.attr, until, asked);
-    Ok(best(inode, out.attr))
+    if !change_attributes(inode, &out.attr, until, asked) {
+        crossed(&out.attr);
+    }
+    Ok(())
 }
 
 /// Puts what the kernel knows better in place of what the daemon sent.
@@ -103,7 +111,7 @@ fn best(inode: &INode, attr: Attr) -> Attr {
 pub(super) fn update(inode: &INode, file: Option<ArcBorrow<'_, OpenFile>>, mask: u32) -> Result {
     if is_outdated(inode, mask) {
         inode.forget_acls();
-        fetch(inode, file)?;
+        fetch(inode, file, |_| ())?;
     }
     Ok(())
 }
@@ -206,11 +214,14 @@ pub(super) fn getattr(inode: &INode, request: StatRequest<'_>, stat: &mut Stat) 
     }
     if must_ask(inode, request, request.mask() & BASIC_STATS) {
         inode.forget_acls();
-        let attr = fetch(inode, None)?;
-        stat.fill(request, inode, &attributes(inode.super_block(), &attr));
-    } else {
-        fill_cached(inode, request, stat);
+        let mut crossed = None;
+        fetch(inode, None, |attr| crossed = Some(best(inode, *attr)))?;
+        if let Some(attr) = crossed {
+            stat.fill(request, inode, &attributes(inode.super_block(), &attr));
+            return Ok(());
+        }
     }
+    fill_cached(inode, request, stat);
     Ok(())
 }
 

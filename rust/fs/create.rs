@@ -108,7 +108,7 @@ fn create<O: Operation<In = CreateIn, Out = Created>>(
     };
     let request = make::request::<O>(id_map, dir, &arguments)?.name(dentry.name())?;
     let replied = connection.call(request)?;
-    let Created { entry, open } = replied.out()?;
+    let Created { entry, open } = *replied.out()?;
     if !make::is_new(&entry, FileType::Regular.mode()) {
         return Err(EIO);
     }

@@ -251,7 +251,7 @@ pub(super) fn is_valid(attr: &Attr) -> bool {
 
 /// Whether the daemon may send such attributes of `inode`.
 pub(super) fn is_for(inode: &INode, attr: &Attr) -> bool {
-    is_valid(attr) && !has_wrong_type(inode, attr)
+    i64::try_from(attr.size).is_ok() && !has_wrong_type(inode, attr)
 }
 
 /// The attributes that the kernel knows better than the daemon.
@@ -276,7 +276,7 @@ pub(super) fn is_stale(inode: &INode, generation: u64, attr: &Attr) -> bool {
 
 /// Whether `attr` is of another type of file than `inode`.
 pub(super) fn has_wrong_type(inode: &INode, attr: &Attr) -> bool {
-    FileType::of_mode(attr.mode) != Some(inode.file_type())
+    !inode.is_of_type(attr.mode)
 }
 
 /// The root, of which nothing is known but its mode.
@@ -433,13 +433,13 @@ fn set_up(inode: &mut NewINode<super::Fuse>, attr: &Attr) -> Result {
     Ok(())
 }
 
-/// Takes attributes that the daemon sent, unless newer ones came meanwhile; `attr` is valid. May
-/// sleep.
-pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked: Asked) {
+/// Takes attributes that the daemon sent, unless newer ones came meanwhile; whether it did. `attr` is
+/// valid. May sleep.
+pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked: Asked) -> bool {
     let (node, mount) = (inode.data(), Mount::of(inode));
     let mut state = node.state.lock();
     if asked.is_crossed(&state) || node.unsettled.load(Relaxed) {
-        return;
+        return false;
     }
     let (old_size, old_mtime) = (inode.size(), inode.mtime());
     let ahead = is_ahead(inode);
@@ -461,6 +461,7 @@ pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked:
             inode.invalidate_page_cache();
         }
     }
+    true
 }
 
 /// Takes the attributes that SETATTR, which was asked for `changes`, replied with; `attr` is valid.

@@ -155,7 +155,7 @@ fn call(
         Err(err) if err == ENOSYS => return Err(ENOTTY),
         reply => reply?,
     };
-    let mut out = reply.out()?;
+    let mut out = *reply.out()?;
     if out.result == ENOSYS.to_errno() {
         out.result = ENOTTY.to_errno();
     }

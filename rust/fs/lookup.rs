@@ -65,7 +65,7 @@ impl Sighting {
 /// comes with it.
 fn ask(mount: &Mount, parent: u64, name: &[u8]) -> Result<EntryOut> {
     let request = Request::<op::Lookup>::new(&mount.connection, parent, &())?.name(name)?;
-    mount.connection.call(request)?.out()
+    mount.connection.call(request)?.out().copied()
 }
 
 /// Until when the name holds that led to `entry`.

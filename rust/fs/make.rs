@@ -143,7 +143,7 @@ fn make<'a, O: Operation<Out = EntryOut>>(
             return Err(err);
         }
     };
-    let entry = replied.out()?;
+    let entry = *replied.out()?;
     if !is_new(&entry, mode) {
         return Err(EIO);
     }

@@ -277,10 +277,12 @@ fn send_open(mount: &Mount, inode: &INode, kind: Kind, flags: u32) -> Result<Ope
     match kind {
         Kind::File => connection
             .call(Request::<op::Open>::new(connection, nodeid, &arguments)?)?
-            .out(),
+            .out()
+            .copied(),
         Kind::Directory => connection
             .call(Request::<op::Opendir>::new(connection, nodeid, &arguments)?)?
-            .out(),
+            .out()
+            .copied(),
     }
 }
 

@@ -89,7 +89,7 @@ fn refresh(inode: &INode, access: Access) -> Result {
         return Err(ECHILD);
     }
     inode.forget_acls();
-    attr::fetch(inode, None).map(|_| ())
+    attr::fetch(inode, None, |_| ())
 }
 
 /// Asks the daemon, if it has an opinion.

@@ -238,7 +238,7 @@ pub(super) fn bmap(inode: &INode, block: u64) -> u64 {
     let nodeid = inode.data().nodeid();
     let reply = Request::<op::Bmap>::new(&mount.connection, nodeid, &arguments)
         .and_then(|request| mount.connection.call(request));
-    match reply.and_then(|replied| replied.out()) {
+    match reply.and_then(|replied| replied.out().copied()) {
         Ok(out) => out.block,
         Err(err) => {
             if err == ENOSYS {

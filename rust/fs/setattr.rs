@@ -58,7 +58,7 @@ pub(super) fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes)
 
 /// Takes the set-user-ID and set-group-ID bits out of the mode that the daemon has.
 fn clear_set_ids(inode: &INode, changes: &mut Changes) -> Result {
-    attr::fetch(inode, changes.file::<RegularFile>())?;
+    attr::fetch(inode, changes.file::<RegularFile>(), |_| ())?;
     let mode = inode.mode();
     let mut cleared = mode & !SET_UID;
     if mode & GROUP_EXECUTES != 0 {
@@ -116,7 +116,7 @@ fn change(id_map: IdMap<'_>, inode: &INode, dentry: &DEntry, changes: &mut Chang
             inode::attributes_changed(inode);
             return Err(err);
         }
-        reply => reply?.out()?,
+        reply => *reply?.out()?,
     };
     if !is_for(inode, &out.attr) {
         node.make_bad();

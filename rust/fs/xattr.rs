@@ -109,7 +109,7 @@ fn size<O: Operation<In = GetxattrIn>>(inode: &INode, name: &[u8], most: usize) 
     let nodeid = inode.data().nodeid();
     let arguments = GetxattrIn::default();
     let request = Request::<op::SizeOf<O>>::new(connection, nodeid, &arguments)?.bytes(name)?;
-    let out = connection.call(request)?.out()?;
+    let out = *connection.call(request)?.out()?;
     // CAST: `u32` to `usize` on a 64-bit machine.
     Ok((out.size as usize).min(most))
 }

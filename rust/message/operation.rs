@@ -4,8 +4,8 @@
 
 use crate::abi::{self, Opcode};
 use core::{marker::PhantomData, mem::size_of};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An operation of the protocol.
 pub(crate) trait Operation {
@@ -14,7 +14,7 @@ pub(crate) trait Operation {
     /// The structure that its request begins with. Names and data follow it.
     type In: IntoBytes + Immutable;
     /// The structure that its reply begins with.
-    type Out: FromBytes + IntoBytes + Immutable;
+    type Out: FromBytes + Immutable + KnownLayout;
     /// What old daemons know of `In`.
     const OLD_IN: Option<Old> = None;
     /// What old daemons send of `Out`.
@@ -125,7 +125,7 @@ const OLD_ENTRY: Option<Old> = Some(Old {
 });
 
 /// The reply to CREATE and TMPFILE.
-#[derive(FromBytes, IntoBytes, Immutable)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Created {
     /// What was made.

@@ -5,7 +5,7 @@
 use crate::vfs::{folio::LockedFolio, iov::Source};
 use core::ops::Range;
 use kernel::prelude::*;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The most that the structure of a reply may hold, in bytes.
 const FIXED: usize = 144;
@@ -82,8 +82,8 @@ impl Reply {
     }
 
     /// The structure.
-    pub(crate) fn fixed<T: FromBytes + IntoBytes + Immutable>(&self) -> Option<T> {
-        T::read_from_prefix(self.fixed.as_bytes())
+    pub(crate) fn fixed<T: FromBytes + Immutable + KnownLayout>(&self) -> Option<&T> {
+        T::ref_from_prefix(self.fixed.as_bytes())
             .ok()
             .map(|(value, _)| value)
     }

@@ -122,7 +122,7 @@ impl<O: Operation> Replied<O> {
     }
 
     /// The structure of the reply.
-    pub(crate) fn out(&self) -> Result<O::Out> {
+    pub(crate) fn out(&self) -> Result<&O::Out> {
         self.message.reply.fixed().ok_or(EIO)
     }
 

@@ -169,6 +169,11 @@ impl<T: FileSystem> INode<T> {
         mode.load(Ordering::Relaxed).into()
     }
 
+    /// Whether a file of that mode is of the inode's type.
+    pub(crate) fn is_of_type(&self, mode: u32) -> bool {
+        (self.mode() ^ mode) & bindings::S_IFMT == 0
+    }
+
     /// The type; an inode without one is taken for a regular file.
     pub(crate) fn file_type(&self) -> FileType {
         FileType::of_mode(self.mode()).unwrap_or(FileType::Regular)
