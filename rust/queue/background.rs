@@ -7,12 +7,7 @@
 //! rest wait in the background queue. Who makes more than `max_background` of them waits at the
 //! gate until there are fewer.
 
-use super::{
-    place::Place,
-    state::Locked,
-    table::Index,
-    Carried, Queue, Refusable,
-};
+use super::{place::Place, state::Locked, table::Index, Carried, Queue, Refusable};
 use crate::sys::{errno, park, Box, Sleep, Thread};
 
 /// `max_background` unless the daemon or an administrator says otherwise.

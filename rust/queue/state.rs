@@ -201,11 +201,9 @@ impl Lists {
     #[inline(always)]
     fn of(&mut self, place: Place, background: bool, device: Index) -> Option<&mut List<PLACE>> {
         Some(match place {
-            Place::None
-            | Place::Handed
-            | Place::Reading
-            | Place::Writing
-            | Place::Ended => return None,
+            Place::None | Place::Handed | Place::Reading | Place::Writing | Place::Ended => {
+                return None
+            }
             Place::Gate if background => &mut self.background_gate,
             Place::Gate => &mut self.gate,
             Place::Background => &mut self.background,

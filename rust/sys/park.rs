@@ -6,7 +6,10 @@ use crate::bindings;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use kernel::{
     current,
-    sync::{aref::ARef, barrier::{smp_mb, Full}},
+    sync::{
+        aref::ARef,
+        barrier::{smp_mb, Full},
+    },
     task::Task,
 };
 

@@ -33,14 +33,7 @@ pub(crate) fn request(
     // SAFETY: The tracepoint takes numbers only; whether anybody listens may change at any time.
     unsafe {
         bindings::rust_do_trace_rust_fuse_request(
-            connection,
-            unique,
-            opcode,
-            nodeid,
-            pid,
-            from,
-            to,
-            depth,
+            connection, unique, opcode, nodeid, pid, from, to, depth,
         );
     }
 }
