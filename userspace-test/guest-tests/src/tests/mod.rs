@@ -28,6 +28,7 @@ mod init;
 mod interrupt;
 mod inval_wq;
 mod ioctl;
+mod killpriv;
 mod limits;
 mod lookup;
 mod make;
@@ -118,6 +119,7 @@ pub fn all() -> Vec<Test> {
         attr::tests(),
         setattr::tests(),
         acl::tests(),
+        killpriv::tests(),
         times::tests(),
         statx::tests(),
         syncfs::tests(),
