@@ -8,6 +8,7 @@ use std::time::Duration;
 mod abort;
 mod acl;
 mod attr;
+mod blksize;
 mod clone;
 mod control;
 mod create;
@@ -123,6 +124,7 @@ pub fn all() -> Vec<Test> {
         times::tests(),
         statx::tests(),
         syncfs::tests(),
+        blksize::tests(),
         xattr::tests(),
         cred::tests(),
         export::tests(),

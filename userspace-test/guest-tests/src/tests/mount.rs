@@ -312,7 +312,7 @@ fn changed_by_the_newer_calls(env: &Env) {
     served.finish();
 }
 
-fn mounts_line(dir: &Path) -> String {
+pub(super) fn mounts_line(dir: &Path) -> String {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let dir = dir.to_str().unwrap();
     let line = mounts

@@ -27,39 +27,45 @@ tests![
     is_not_sent_to_others,
 ];
 
-/// A file system on a block device, with a directory of it that is open.
-fn on_block_device(env: &Env) -> (LoopDevice, Served, File) {
+/// Mounts a block device, with `options` behind the usual ones.
+pub(super) fn try_block_device(env: &Env, options: &str) -> Result<(LoopDevice, Fs), nix::Error> {
     let Some(device) = LoopDevice::new() else {
         runner::skip("no loop device");
     };
     let channel = Channel::open(&env.kind).expect("the device");
     let dir = fresh_dir();
-    let data = MountOptions::new(env.kind).data(&channel);
+    let data = MountOptions::new(env.kind).data(&channel) + options;
     mount(
         Some(device.path.as_str()),
         &dir,
         Some(format!("{}blk", env.kind.fs_type).as_str()),
         MsFlags::empty(),
         Some(data.as_str()),
-    )
-    .expect("mount");
-    let init = crate::fs::next(&channel);
-    answer_init(&channel, &init.request(), &InitConfig::default())
-        .expect("INIT answered")
-        .expect("the same major version");
+    )?;
     let fs = Fs {
         channel,
         mount: None,
         dir,
     };
+    Ok((device, fs))
+}
+
+/// A file system on a block device, with a directory of it that is open.
+pub(super) fn on_block_device(env: &Env, options: &str) -> (LoopDevice, Served, File) {
+    let (device, fs) = try_block_device(env, options).expect("mount");
+    let init = crate::fs::next(&fs.channel);
+    answer_init(&fs.channel, &init.request(), &InitConfig::default())
+        .expect("INIT answered")
+        .expect("the same major version");
     let served = Served::new(fs, Model::cached());
     let root = sys::open(&served.dir).expect("open");
     served.clear_log();
     (device, served, root)
 }
 
+/// Closes the directory, and unmounts.
 #[track_caller]
-fn finish(served: &mut Served, root: File) {
+pub(super) fn finish(served: &mut Served, root: File) {
     drop(root);
     served.wait_for(Opcode::Releasedir, 1);
     nix::mount::umount(&served.dir).expect("umount");
@@ -67,7 +73,7 @@ fn finish(served: &mut Served, root: File) {
 }
 
 fn is_sent_to_block_devices(env: &Env) {
-    let (_device, mut served, root) = on_block_device(env);
+    let (_device, mut served, root) = on_block_device(env, "");
     served.hook(|req| (req.opcode() == Opcode::Syncfs).then(|| Answer::Bytes(Vec::new())));
     for round in 1..=2 {
         syncfs(&root).unwrap();
@@ -79,7 +85,7 @@ fn is_sent_to_block_devices(env: &Env) {
 }
 
 fn enosys_is_remembered(env: &Env) {
-    let (_device, mut served, root) = on_block_device(env);
+    let (_device, mut served, root) = on_block_device(env, "");
     served.hook(|req| (req.opcode() == Opcode::Syncfs).then_some(Answer::Error(Errno::ENOSYS)));
     for _ in 0..3 {
         syncfs(&root).unwrap();
@@ -89,7 +95,7 @@ fn enosys_is_remembered(env: &Env) {
 }
 
 fn error_reaches_the_caller(env: &Env) {
-    let (_device, mut served, root) = on_block_device(env);
+    let (_device, mut served, root) = on_block_device(env, "");
     served.hook(|req| (req.opcode() == Opcode::Syncfs).then_some(Answer::Error(Errno::EDOM)));
     for round in 1..=2 {
         assert_eq!(syncfs(&root), Err(nix::Error::EDOM));
