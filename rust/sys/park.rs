@@ -24,6 +24,8 @@ impl Thread {
 
     /// Wakes the thread if it sleeps. It may have gone on to sleep for another reason by now: like
     /// everything in the kernel it then looks, and sleeps again.
+    ///
+    /// Not inlined, so that a lock that is released with nobody to wake costs a look and no more.
     #[inline(never)]
     pub(crate) fn unpark(self) {
         // Pairs with the barrier of `set_current_state`: whoever is not set to sleep yet will see what
