@@ -8,7 +8,7 @@
 //! - [`mod@init`]: INIT, in which daemon and kernel agree
 //! - [`inode`]: inodes, their attributes and how long these hold, and forgetting them
 //! - [`lookup`]: names in directories, and how long these hold
-//! - [`export`]: file handles, by which files are found again
+//! - [`mod@export`]: file handles, by which files are found again
 //! - [`attr`]: what stat(2) says
 //! - [`mod@setattr`]: changing attributes
 //! - [`mod@xattr`], [`acl`]: extended attributes, and access control lists

@@ -4,8 +4,7 @@
 //! short.
 //!
 //! An entry is tracked, in the order in which they stop to hold, from the first time that it is said
-//! [until when it holds](DEntry::hold_until) while
-//! [`FileSystem::reap_period`](super::filesystem::FileSystem::reap_period) is not 0.
+//! [until when it holds](DEntry::hold_until) while [`FileSystem::reap_period`] is not 0.
 
 use super::{
     dentry::DEntry,
