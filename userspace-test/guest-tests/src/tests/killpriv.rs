@@ -155,7 +155,7 @@ fn writing_through_clears_them(env: &Env) {
         // What the kernel would change is left to the daemon, and a SETATTR of nothing remains.
         (V1, 1000, (0, vec![0])),
         (V2, 0, (0, vec![])),
-        (V2, 1000, (told, vec![])),
+        (V2, 1000, (told, vec![0])),
     ] {
         let outcome = write(env, flags, 0, uid);
         assert_eq!(outcome, expected, "{flags:#x}, user {uid}");
