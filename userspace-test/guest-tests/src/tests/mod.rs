@@ -27,6 +27,7 @@ mod harness;
 mod idmap;
 mod init;
 mod interrupt;
+mod inval_data;
 mod inval_wq;
 mod ioctl;
 mod killpriv;
@@ -134,6 +135,7 @@ pub fn all() -> Vec<Test> {
         dircache::tests(),
         open::tests(),
         read::tests(),
+        inval_data::tests(),
         posix_locks::tests(),
         flock::tests(),
         ioctl::tests(),
