@@ -106,8 +106,10 @@ def long(section):
 
 
 # What asks and is answered, thousands of times or after long waits, and has no locks or memory of its
-# own to be watched: on the debug kernel it is part of the long runs only.
+# own to be watched; programs that others of these tests stand for; and what weighs memory, which is
+# heavier there: on the debug kernel these are part of the long runs only.
 PLAIN = ("mount::", "limits::", "cred::", "statx::", "acl::", "times::", "stress::")
+PLAIN += ("transcripts::", "quotafs::", "paths::", "fuseq::", "slabs::")
 
 
 def debug(section):
