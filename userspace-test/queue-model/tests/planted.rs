@@ -97,7 +97,7 @@ const BUGS: &[Bug] = &[
         by: "daemons_that_poll_miss_nothing",
         file: "state.rs",
         right: "self.move_to(index, Place::Pending);
-                self.wakes.bell = true;",
+                self.ring();",
         wrong: "self.move_to(index, Place::Pending);",
     },
     Bug {
@@ -484,20 +484,16 @@ const BUGS: &[Bug] = &[
         rule: 1,
         by: "rule1_counters_add_up",
         file: "state.rs",
-        right: "self.passed[to as usize] += 1;",
-        wrong: "self.passed[from as usize] += 1;",
+        right: "self.traffic[to as usize].come();",
+        wrong: "self.traffic[from as usize].come();",
     },
     Bug {
         name: "a request takes part in two lists",
         rule: 1,
         by: "rule1_one_place_at_a_time",
         file: "state.rs",
-        right: "                list.remove(&mut self.slots, index);
-            }
-            if",
-        wrong: "                let _ = list;
-            }
-            if",
+        right: "list.remove(slots, index);",
+        wrong: "let _ = list;",
     },
     Bug {
         name: "what is sent again is not marked",
