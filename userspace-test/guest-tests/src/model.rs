@@ -21,7 +21,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Instant,
 };
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// What a daemon answers.
 pub enum Answer {
@@ -366,6 +366,15 @@ impl Model {
         }
         entries.bytes().to_vec()
     }
+}
+
+/// The arguments of each request for `opcode` so far.
+pub fn args<T: FromBytes>(served: &Served, opcode: Opcode) -> Vec<T> {
+    let model = served.model();
+    let asked = model.log.iter().filter(|asked| asked.opcode == opcode);
+    asked
+        .map(|asked| T::read_from_prefix(&asked.body).expect("the argument").0)
+        .collect()
 }
 
 /// A model that is mounted and served.

@@ -6,7 +6,7 @@
 use crate::{
     env::Env,
     fs::Fs,
-    model::{Model, Served, CONTENTS, DIR, FILE},
+    model::{args, Model, Served, CONTENTS, DIR, FILE},
     sys,
     tests::tests,
 };
@@ -15,7 +15,6 @@ use rawfuse::abi::{
     self, fattr, init_flags, open_flags, open_in_flags, write_flags, Opcode, SetattrIn, WriteIn,
 };
 use std::{fs::File, os::unix::fs::FileExt};
-use zerocopy::FromBytes;
 
 tests![
     chown_clears_them,
@@ -45,15 +44,6 @@ fn as_user<T>(uid: u32, action: impl FnOnce() -> T) -> T {
     let result = action();
     setfsuid(Uid::from_raw(0));
     result
-}
-
-/// The arguments of each request for `opcode` so far.
-fn args<T: FromBytes>(served: &Served, opcode: Opcode) -> Vec<T> {
-    let model = served.model();
-    let asked = model.log.iter().filter(|asked| asked.opcode == opcode);
-    asked
-        .map(|asked| T::read_from_prefix(&asked.body).expect("the argument").0)
-        .collect()
 }
 
 /// What each `SETATTR` so far was to change.

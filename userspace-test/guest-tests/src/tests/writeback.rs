@@ -7,7 +7,7 @@ use crate::{
     caller::{call, eventually},
     env::Env,
     fs::Fs,
-    model::{answer, Answer, Model, Served, CONTENTS, DIR, FILE},
+    model::{answer, args, Answer, Model, Served, CONTENTS, DIR, FILE},
     sys, system,
     tests::tests,
 };
@@ -23,7 +23,6 @@ use std::{
     thread,
     time::Duration,
 };
-use zerocopy::FromBytes;
 
 tests![
     fsync_is_on_the_wire,
@@ -86,15 +85,6 @@ fn writes(served: &Served) -> Vec<(u64, u32)> {
     args::<abi::WriteIn>(served, Opcode::Write)
         .iter()
         .map(|arg| (arg.offset, arg.size))
-        .collect()
-}
-
-/// The arguments of each request for `opcode` so far.
-fn args<T: FromBytes>(served: &Served, opcode: Opcode) -> Vec<T> {
-    let model = served.model();
-    let asked = model.log.iter().filter(|asked| asked.opcode == opcode);
-    asked
-        .map(|asked| T::read_from_prefix(&asked.body).expect("the argument").0)
         .collect()
 }
 
