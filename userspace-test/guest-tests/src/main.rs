@@ -15,7 +15,6 @@
 mod asking;
 mod caller;
 mod env;
-mod fault;
 mod filehandle;
 mod fs;
 mod handover;

@@ -91,6 +91,18 @@ pub fn answer_init(
     let Ok(Operation::Init(offer)) = request.operation() else {
         return Err(io::ErrorKind::InvalidData.into());
     };
+    let session = settle(offer, config)?;
+    channel.reply(request.unique(), &session.answer)?;
+    Ok((offer.major == abi::KERNEL_VERSION).then_some(session))
+}
+
+/// What is to be answered to an `INIT`: for one who sends it in a way of their own. Of a kernel whose
+/// major version is the newer one nothing is settled yet.
+///
+/// # Errors
+///
+/// `Unsupported` when the kernel speaks an older major version.
+pub fn settle(offer: &abi::InitIn, config: &InitConfig) -> io::Result<Session> {
     if offer.major < abi::KERNEL_VERSION {
         return Err(io::ErrorKind::Unsupported.into());
     }
@@ -99,9 +111,14 @@ pub fn answer_init(
         minor: abi::KERNEL_MINOR_VERSION,
         ..Default::default()
     };
+    let offer = *offer;
     if offer.major > abi::KERNEL_VERSION {
-        channel.reply(request.unique(), &answer)?;
-        return Ok(None);
+        let flags = 0;
+        return Ok(Session {
+            offer,
+            answer,
+            flags,
+        });
     }
     let flags = config.flags & offer.all_flags();
     answer.max_readahead = config.max_readahead.min(offer.max_readahead);
@@ -122,10 +139,9 @@ pub fn answer_init(
     };
     answer.flags = flags as u32;
     answer.flags2 = (flags >> 32) as u32;
-    channel.reply(request.unique(), &answer)?;
-    Ok(Some(Session {
-        offer: *offer,
+    Ok(Session {
+        offer,
         answer,
         flags,
-    }))
+    })
 }

@@ -6,7 +6,6 @@ use crate::{
     asking::{answer, Asking, ALL},
     caller::{call, process, Process, PATIENCE},
     env::{slowness, Env},
-    fault::Hole,
     fs::{self, Req},
     model::Answer,
     sys, system,
@@ -15,7 +14,9 @@ use crate::{
 use nix::sys::{signal::Signal, wait::WaitStatus};
 use rawfuse::{
     abi::{NotifyCode, Opcode, OutHeader},
-    answer_init, Channel, Errno, InitConfig, Mount, MountOptions,
+    answer_init,
+    fault::Hole,
+    Channel, Errno, InitConfig, Mount, MountOptions,
 };
 use std::{
     io::{Read, Write},

@@ -20,6 +20,7 @@ mod dir;
 mod dircache;
 mod epoch;
 mod export;
+mod faultd;
 mod flock;
 mod forget;
 mod fuseq;
@@ -176,6 +177,7 @@ pub fn all() -> Vec<Test> {
         programs::tests(),
         transcripts::tests(),
         quotafs::tests(),
+        faultd::tests(),
         paths::tests(),
         module::tests(),
     ]

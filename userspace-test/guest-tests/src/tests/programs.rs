@@ -69,6 +69,12 @@ impl Daemon {
         self.0.id()
     }
 
+    /// Whether it has died.
+    #[track_caller]
+    pub(super) fn is_dead(&mut self) -> bool {
+        self.0.try_wait().expect("wait").is_some()
+    }
+
     /// Waits for it to end by itself, which it does when it is unmounted.
     #[track_caller]
     pub(super) fn ends(mut self) {

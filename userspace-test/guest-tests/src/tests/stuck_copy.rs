@@ -6,7 +6,6 @@
 use crate::{
     caller::{call, Caller},
     env::Env,
-    fault::{Hole, Mapped},
     fs::{Fs, Req},
     model::{Answer, Model, CONTENTS},
     sys, system,
@@ -14,6 +13,7 @@ use crate::{
 };
 use rawfuse::{
     abi::{self, Opcode, OutHeader},
+    fault::{Hole, Mapped},
     Errno,
 };
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path, time::Duration};
