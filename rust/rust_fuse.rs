@@ -37,6 +37,7 @@ use ctl::fusectl::FuseCtl;
 use dev::FuseDevice;
 use fs::{FileSystems, Settings};
 use message::{limits, Registry};
+use sys::RequestCache;
 use vfs::{
     chardev, filesystem::Registration, module_param::register_parameter, sysctl, sysfs::MountPoint,
 };
@@ -89,6 +90,7 @@ struct RustFuse {
     dev: chardev::Registration<FuseDevice>,
     #[pin]
     fs: FileSystems,
+    requests: RequestCache,
 }
 
 impl kernel::InPlaceModule for RustFuse {
@@ -107,6 +109,7 @@ impl kernel::InPlaceModule for RustFuse {
                 registry: registry.clone(),
             };
             Ok(try_pin_init!(Self {
+                requests: message::request_cache()?,
                 fs <- FileSystems::register(settings, coexist),
                 dev <- dev::register(coexist, registry.clone()),
                 sysctl: ctl::sysctl::register(coexist)?,

@@ -26,7 +26,7 @@ pub(crate) use operation::{Created, Grants, Operation};
 pub(crate) use payload::Payload;
 pub(crate) use registry::{Exhibit, Gallery, Registry};
 pub(crate) use reply::{Data, Reply};
-pub(crate) use request::{Replied, Request};
+pub(crate) use request::{request_cache, Replied, Request};
 
 /// The operations, one type each.
 pub(crate) mod op {
@@ -42,7 +42,7 @@ pub(crate) mod op {
 use crate::{
     abi::{self, Direntplus, EntryHead, NextEntry, Opcode},
     queue::{self, Carried, Comm, Facts, Forget, ForgetNode, Place, Queue},
-    sys::{self, insist},
+    sys::{self, insist, RequestBox},
     trace,
     vfs::iov::Source,
 };
@@ -199,7 +199,13 @@ impl Message {
     }
 
     /// RELEASE or RELEASEDIR.
-    fn release(&self, kind: &'static Kind, nodeid: u64, fh: u64, flags: u32) -> KBox<Message> {
+    fn release(
+        &self,
+        kind: &'static Kind,
+        nodeid: u64,
+        fh: u64,
+        flags: u32,
+    ) -> RequestBox<Message> {
         let release = abi::ReleaseIn {
             fh,
             flags,
@@ -207,7 +213,7 @@ impl Message {
         };
         insist(|| {
             let message = || Message::new(kind, self.connection, nodeid, Caller::NOBODY);
-            let mut message = KBox::init(message(), GFP_KERNEL).map_err(|_| AllocError)?;
+            let mut message = RequestBox::init(message(), GFP_KERNEL).map_err(|_| AllocError)?;
             let appended = message.wire.append(release.as_bytes());
             appended.map(|()| message).map_err(|_| AllocError)
         })
@@ -254,7 +260,7 @@ impl Carried for Message {
         }
     }
 
-    fn ended(mut request: KBox<Self>, queue: &Queue<Self>, outcome: Result, abandoned: bool) {
+    fn ended(mut request: RequestBox<Self>, queue: &Queue<Self>, outcome: Result, abandoned: bool) {
         if abandoned && outcome.is_ok() {
             request.give_back(queue);
         }

@@ -3,14 +3,19 @@
 //! Making a request of an operation.
 
 use super::{operation::Operation, Caller, Completion, Connection, Data, Message, Payload, Reply};
-use crate::sys;
+use crate::sys::{self, RequestBox, RequestCache};
 use core::marker::PhantomData;
 use kernel::{alloc::AllocError, prelude::*, sync::Arc};
 use zerocopy::IntoBytes;
 
+/// The memory of requests, to be there before the first and until after the last of them. ENOMEM.
+pub(crate) fn request_cache() -> Result<RequestCache> {
+    RequestCache::new::<Message>(c"rust_fuse_request")
+}
+
 /// A request for the operation `O`, not sent yet.
 pub(crate) struct Request<O: Operation> {
-    pub(super) message: KBox<Message>,
+    pub(super) message: RequestBox<Message>,
     /// It is sent even when memory is short or the connection has not started, and not taken back
     /// when its caller is killed.
     pub(super) force: bool,
@@ -31,7 +36,7 @@ impl<O: Operation> Request<O> {
         nodeid: u64,
         arguments: &O::In,
     ) -> Result<Self> {
-        let mut message = KBox::init(
+        let mut message = RequestBox::init(
             Message::new(O::KIND, connection.id(), nodeid, caller),
             GFP_KERNEL,
         )?;
@@ -105,19 +110,19 @@ impl<O: Operation> Request<O> {
 
 /// A request for the operation `O` that was answered.
 pub(crate) struct Replied<O: Operation> {
-    message: KBox<Message>,
+    message: RequestBox<Message>,
     operation: PhantomData<O>,
 }
 
 impl<O: Operation> Replied<O> {
-    pub(super) fn new(message: KBox<Message>) -> Self {
+    pub(super) fn new(message: RequestBox<Message>) -> Self {
         Replied {
             message,
             operation: PhantomData,
         }
     }
 
-    pub(super) fn into_message(self) -> KBox<Message> {
+    pub(super) fn into_message(self) -> RequestBox<Message> {
         self.message
     }
 

@@ -3,7 +3,7 @@
 //! Replies.
 
 use super::{lifecycle::DeviceId, place::Place, table::Index, Carried, Queue, INTERRUPT_BIT};
-use crate::sys::{self, errno, Box, Result};
+use crate::sys::{self, errno, RequestBox, Result};
 
 /// A request whose reply is being copied. When it is dropped, for the copy broke off, the request
 /// ends with EIO; but when it broke off because the daemon's thread is being killed, the request is
@@ -11,7 +11,7 @@ use crate::sys::{self, errno, Box, Result};
 pub(crate) struct Answer<'q, C: Carried> {
     queue: &'q Queue<C>,
     index: Index,
-    request: Option<Box<C>>,
+    request: Option<RequestBox<C>>,
 }
 
 impl<C: Carried> Queue<C> {
@@ -107,7 +107,7 @@ impl<C: Carried> Answer<'_, C> {
         }
     }
 
-    fn end(&self, request: Box<C>, outcome: Result) -> Result {
+    fn end(&self, request: RequestBox<C>, outcome: Result) -> Result {
         let mut lock = self.queue.lock();
         if lock.slots.at(self.index).doomed {
             lock.end(self.index, request, Err(errno::ECONNABORTED));

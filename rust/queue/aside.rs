@@ -8,7 +8,7 @@
 //! where an abort finds it and ends it.
 
 use super::{table::Index, Carried, Queue};
-use crate::sys::{errno, Box};
+use crate::sys::{errno, RequestBox};
 
 impl<C: Carried> Queue<C> {
     /// Puts a request that is being copied down while `wait` waits, and picks it up again; none when
@@ -16,9 +16,9 @@ impl<C: Carried> Queue<C> {
     pub(super) fn aside<R>(
         &self,
         index: Index,
-        request: Box<C>,
+        request: RequestBox<C>,
         wait: impl FnOnce() -> R,
-    ) -> Option<(Box<C>, R)> {
+    ) -> Option<(RequestBox<C>, R)> {
         let mut lock = self.lock();
         let slot = lock.slots.at(index);
         if slot.doomed {

@@ -8,7 +8,7 @@
 //! gate until there are fewer.
 
 use super::{place::Place, state::Locked, table::Index, Carried, Queue, Refusable};
-use crate::sys::{errno, park, Box, Sleep, Thread};
+use crate::sys::{errno, park, RequestBox, Sleep, Thread};
 
 /// `max_background` unless the daemon or an administrator says otherwise.
 pub(crate) const DEFAULT_MAX_BACKGROUND: u32 = 12;
@@ -96,7 +96,7 @@ impl<C: Carried> Queue<C> {
     /// under way: EINTR on a fatal signal, ENOTCONN after an abort, ENOMEM; the request comes back
     /// with the error. With `force` it passes the gate at once, and waits for memory: for INIT,
     /// and for what must not get lost.
-    pub(crate) fn submit(&self, request: Box<C>, force: bool) -> Refusable<(), C> {
+    pub(crate) fn submit(&self, request: RequestBox<C>, force: bool) -> Refusable<(), C> {
         let (mut lock, index) = self.enter(request, true, force)?;
         if force || (lock.started && lock.background.count < lock.background.max) {
             lock.enqueue(index);
@@ -129,7 +129,7 @@ impl<C: Carried> Queue<C> {
     /// Sends a request that nobody waits for, and that the limits are not for: the daemon has asked for
     /// it. [`Carried::ended`] is told of its end. ENOTCONN after an abort, ENOMEM; the request comes
     /// back with the error. The connection must have started.
-    pub(crate) fn post(&self, request: Box<C>) -> Refusable<(), C> {
+    pub(crate) fn post(&self, request: RequestBox<C>) -> Refusable<(), C> {
         let (mut lock, index) = self.enter(request, false, false)?;
         lock.offer(index);
         Ok(())

@@ -8,7 +8,7 @@ use super::{
     table::{Growth, Index},
     Carried, Forget, ForgetNode, Queue, Refusable,
 };
-use crate::sys::{errno, park, park_from, Box, Error, Result, Sleep, Thread};
+use crate::sys::{errno, park, park_from, Box, Error, RequestBox, Result, Sleep, Thread};
 
 impl<C: Carried> Queue<C> {
     /// Sends a request and waits for its end; the request comes back with what the daemon put
@@ -21,7 +21,7 @@ impl<C: Carried> Queue<C> {
     /// the wait: the request is taken back when no daemon has seen it, and left behind otherwise
     /// ([`Carried::ended`] is told in the end). A request with `force` is made even when memory is
     /// short, does not wait for the connection to start, and is never taken back.
-    pub(crate) fn call(&self, request: Box<C>, force: bool) -> Result<Box<C>> {
+    pub(crate) fn call(&self, request: RequestBox<C>, force: bool) -> Result<RequestBox<C>> {
         let (mut lock, index) = match self.enter(request, false, force) {
             Ok(entered) => entered,
             Err((error, _request)) => return Err(error),
@@ -75,7 +75,7 @@ impl<C: Carried> Queue<C> {
     #[inline]
     pub(super) fn enter(
         &self,
-        request: Box<C>,
+        request: RequestBox<C>,
         background: bool,
         must: bool,
     ) -> Refusable<(Locked<'_, C>, Index), C> {
@@ -109,11 +109,11 @@ impl<C: Carried> Queue<C> {
 /// A request that has ended, for its caller. It is dropped without the lock: what it carries may
 /// sleep then.
 struct Ended<C> {
-    request: Box<C>,
+    request: RequestBox<C>,
     outcome: Result,
 }
 
-impl<C> From<Ended<C>> for Result<Box<C>> {
+impl<C> From<Ended<C>> for Result<RequestBox<C>> {
     fn from(ended: Ended<C>) -> Self {
         let Ended { request, outcome } = ended;
         outcome.map(|()| request)

@@ -67,11 +67,11 @@ pub(crate) use reader::{Delivery, Work};
 pub(crate) use snapshot::{Entry, Snapshot};
 pub(crate) use state::Facts;
 
-use crate::sys::{fifo, Bell, Box, Error, Lock, Result};
+use crate::sys::{fifo, Bell, Error, Lock, RequestBox, Result};
 use state::{Locked, State};
 
 /// What came of something that may refuse a request: then the request comes back, with the error.
-pub(crate) type Refusable<T, C> = core::result::Result<T, (Error, Box<C>)>;
+pub(crate) type Refusable<T, C> = core::result::Result<T, (Error, RequestBox<C>)>;
 
 /// Set in the `unique` of the INTERRUPT for a request (FUSE_INT_REQ_BIT).
 pub(crate) const INTERRUPT_BIT: u64 = 1;
@@ -108,7 +108,7 @@ pub(crate) trait Carried: Sized + Send {
 
     /// A request has ended for which no caller waits: a background one, or one whose caller was
     /// killed (`abandoned`). Called without locks, in whatever thread ended it; may sleep.
-    fn ended(request: Box<Self>, queue: &Queue<Self>, outcome: Result, abandoned: bool);
+    fn ended(request: RequestBox<Self>, queue: &Queue<Self>, outcome: Result, abandoned: bool);
 
     /// Whether anybody wants to hear of moves.
     fn is_watched() -> bool {

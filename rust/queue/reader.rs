@@ -13,7 +13,7 @@ use super::{
     table::{Growth, Index, Linked, Links},
     Carried, Forget, Queue,
 };
-use crate::sys::{self, errno, fifo::Fifo, park_from, Box, Error, Result, Sleep, Thread};
+use crate::sys::{self, errno, fifo::Fifo, park_from, Error, RequestBox, Result, Sleep, Thread};
 
 /// Where a reader waits.
 pub(super) struct Seat {
@@ -88,7 +88,7 @@ pub(crate) struct Delivery<'q, C: Carried> {
     queue: &'q Queue<C>,
     index: Index,
     unique: u64,
-    request: Option<Box<C>>,
+    request: Option<RequestBox<C>>,
 }
 
 impl<C: Carried> Queue<C> {
@@ -188,7 +188,7 @@ enum Taken<C> {
     Request {
         index: Index,
         unique: u64,
-        request: Box<C>,
+        request: RequestBox<C>,
     },
 }
 
@@ -369,7 +369,7 @@ impl<C: Carried> Delivery<'_, C> {
         }
     }
 
-    fn end(&self, request: Box<C>, error: Error) {
+    fn end(&self, request: RequestBox<C>, error: Error) {
         let mut lock = self.queue.lock();
         let doomed = lock.slots.at(self.index).doomed;
         let error = if doomed { errno::ECONNABORTED } else { error };

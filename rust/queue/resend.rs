@@ -9,7 +9,7 @@ use super::{
     table::Index,
     Carried, Queue,
 };
-use crate::sys::{errno, Box};
+use crate::sys::{errno, RequestBox};
 
 impl<C: Carried> Queue<C> {
     /// Sends again, before all that is pending and in the order in which they were first read, the
@@ -103,7 +103,7 @@ impl<C: Carried> Locked<'_, C> {
     /// The thread that was reading a request is being killed: another will read it. It is not marked
     /// as one that is sent again, for it was never sent: read(2) does not return to that thread, so no
     /// daemon can have acted on what was copied. So it may also be taken back by its caller.
-    pub(super) fn unread(mut self, index: Index, request: Box<C>) {
+    pub(super) fn unread(mut self, index: Index, request: RequestBox<C>) {
         let slot = self.slots.at(index);
         if slot.doomed {
             return self.end(index, request, Err(errno::ECONNABORTED));
@@ -115,7 +115,7 @@ impl<C: Carried> Locked<'_, C> {
 
     /// The thread that was answering a request is being killed: it is not answered, as if that thread
     /// had not begun. Whoever has the device next sends it again, answers it, or closes the device.
-    pub(super) fn unanswered(mut self, index: Index, request: Box<C>) {
+    pub(super) fn unanswered(mut self, index: Index, request: RequestBox<C>) {
         let slot = self.slots.at(index);
         if slot.doomed {
             return self.end(index, request, Err(errno::ECONNABORTED));

@@ -11,7 +11,7 @@ use super::{
     table::{Index, Linked, Links, List, Table},
     Carried, Comm, Forget, Queue, INTERRUPT_BIT, RESEND_BIT,
 };
-use crate::sys::{self, fifo::Fifo, Bell, Box, Error, Guard, Result, Thread, Vec};
+use crate::sys::{self, fifo::Fifo, Bell, Error, Guard, RequestBox, Result, Thread, Vec};
 use core::ops::{Deref, DerefMut};
 
 /// What to call a request in a trace or a snapshot.
@@ -35,7 +35,7 @@ pub(super) struct Slot<C> {
     pub(super) generation: u64,
     pub(super) place: Place,
     /// The request, unless a copy has it.
-    pub(super) request: Option<Box<C>>,
+    pub(super) request: Option<RequestBox<C>>,
     /// The thread that waits for it: for its end, or, at the gate, for it to pass.
     pub(super) caller: Option<Thread>,
     pub(super) outcome: Result,
@@ -309,7 +309,13 @@ impl<C: Carried> State<C> {
     }
 
     /// Puts a new request into a claimed slot, at no [`Place`] yet.
-    pub(super) fn settle(&mut self, index: Index, request: Box<C>, background: bool, force: bool) {
+    pub(super) fn settle(
+        &mut self,
+        index: Index,
+        request: RequestBox<C>,
+        background: bool,
+        force: bool,
+    ) {
         let slot = self.slots.at(index);
         slot.generation = unique::next_generation(slot.generation);
         slot.facts = request.facts();
@@ -485,7 +491,7 @@ impl<'q, C: Carried> Locked<'q, C> {
     }
 
     /// Takes a request back, for a caller, that no daemon has seen; none when one may have.
-    pub(super) fn withdraw(&mut self, index: Index) -> Option<Box<C>> {
+    pub(super) fn withdraw(&mut self, index: Index) -> Option<RequestBox<C>> {
         let slot = self.slots.at(index);
         match slot.place {
             // A daemon that has died may have acted on what is sent again.
@@ -517,7 +523,7 @@ impl<'q, C: Carried> Locked<'q, C> {
 
     /// Ends a request: its caller is woken with the outcome, or [`Carried::ended`] is told, without
     /// the lock.
-    pub(super) fn end(mut self, index: Index, request: Box<C>, outcome: Result) {
+    pub(super) fn end(mut self, index: Index, request: RequestBox<C>, outcome: Result) {
         self.uninterrupt(index);
         self.record(index, outcome);
         self.move_to(index, Place::Ended);

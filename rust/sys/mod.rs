@@ -11,12 +11,14 @@ pub(crate) mod fifo;
 mod lock;
 mod memory;
 mod park;
+mod request_memory;
 
 pub(crate) use bell::{Bell, Listener};
 pub(crate) use kernel::error::{Error, Result};
 pub(crate) use lock::{Guard, Lock};
 pub(crate) use memory::{boxed_array, insist, total as total_memory, Box, Vec, VecExt};
 pub(crate) use park::{is_dying, park, park_from, Sleep, Thread};
+pub(crate) use request_memory::{RequestBox, RequestCache};
 
 /// The errors that the queues give, by their names in `errno.h`.
 pub(crate) mod errno {

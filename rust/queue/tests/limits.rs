@@ -69,7 +69,7 @@ mod tests {
         queue.answer(device, unique)?.finish(Ok(()))?;
         queue.start(true);
         assert!(queue.is_started());
-        let request = boxed(Probe { id: 1, log: &log })?;
+        let request = Probe::request(1, &log)?;
         assert!(queue.submit(request, false).is_ok());
         take(&queue, device, 1)?;
         Ok(())
@@ -81,9 +81,9 @@ mod tests {
         let queue = Queue::new()?;
         let device = queue.attach()?;
         queue.refuse(errno::EINVAL);
-        let request = boxed(Probe { id: 0, log: &log })?;
+        let request = Probe::request(0, &log)?;
         assert!(matches!(queue.call(request, false), Err(errno::EINVAL)));
-        let request = boxed(Probe { id: 1, log: &log })?;
+        let request = Probe::request(1, &log)?;
         assert!(matches!(
             queue.submit(request, false),
             Err((errno::EINVAL, request)) if request.id == 1
@@ -96,7 +96,7 @@ mod tests {
         assert!(log.ended_with(2, Ok(())) && log.has_not_ended(1));
         // Aborted is aborted.
         queue.abort(errno::ENODEV);
-        let request = boxed(Probe { id: 3, log: &log })?;
+        let request = Probe::request(3, &log)?;
         assert!(matches!(queue.call(request, false), Err(errno::ENOTCONN)));
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use crate::{
     queue::{forget_node, Carried, Delivery, DeviceId, Entry, Facts, Place, Queue, Work},
-    sys::{errno, Box, Error, Result},
+    sys::{errno, Box, Error, RequestBox, Result},
 };
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
@@ -72,7 +72,7 @@ impl Carried for Probe<'_> {
         }
     }
 
-    fn ended(request: Box<Self>, _queue: &Queue<Self>, outcome: Result, _abandoned: bool) {
+    fn ended(request: RequestBox<Self>, _queue: &Queue<Self>, outcome: Result, _abandoned: bool) {
         let errno = outcome.map_or_else(Error::to_errno, |()| 0);
         request.log.outcomes[request.id].store(errno, Relaxed);
         request.log.ended.fetch_add(1, Relaxed);
@@ -82,6 +82,20 @@ impl Carried for Probe<'_> {
 }
 
 pub(super) type Probes<'l> = Queue<Probe<'l>>;
+
+impl<'l> Probe<'l> {
+    /// A request with that number, for a queue.
+    #[cfg(not(test))]
+    pub(super) fn request(id: usize, log: &'l Log) -> Result<RequestBox<Self>> {
+        let probe = Probe { id, log };
+        Ok(RequestBox::new(probe, kernel::alloc::flags::GFP_KERNEL)?)
+    }
+
+    #[cfg(test)]
+    pub(super) fn request(id: usize, log: &'l Log) -> Result<RequestBox<Self>> {
+        Ok(RequestBox::new(Probe { id, log }))
+    }
+}
 
 #[cfg(not(test))]
 pub(super) fn boxed<T>(value: T) -> Result<Box<T>> {
@@ -96,7 +110,7 @@ pub(super) fn boxed<T>(value: T) -> Result<Box<T>> {
 /// Sends requests with the numbers from `first` on that nobody waits for, and that pass the gate.
 pub(super) fn submit<'l>(queue: &Probes<'l>, log: &'l Log, first: usize, count: usize) -> Result {
     for id in first..first + count {
-        let request = boxed(Probe { id, log })?;
+        let request = Probe::request(id, log)?;
         queue.submit(request, true).map_err(|(error, _)| error)?;
     }
     Ok(())

@@ -345,7 +345,7 @@ mod tests {
 
         assert!(!queue.is_connected() && !queue.is_started());
         assert!(submit(&queue, &log, 6, 1) == Err(errno::ENOTCONN));
-        let request = boxed(Probe { id: 7, log: &log })?;
+        let request = Probe::request(7, &log)?;
         assert!(matches!(queue.call(request, false), Err(errno::ENOTCONN)));
         forget(&queue, 2)?;
         // A device that comes now is as dead as the others.

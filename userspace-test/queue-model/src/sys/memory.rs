@@ -8,6 +8,9 @@ use std::cell::Cell;
 /// One thing on the heap.
 pub(crate) type Box<T> = std::boxed::Box<T>;
 
+/// A request on the heap.
+pub(crate) type RequestBox<T> = Box<T>;
+
 /// Many things on the heap.
 pub(crate) type Vec<T> = std::vec::Vec<T>;
 

@@ -15,7 +15,7 @@ mod task;
 pub(crate) use bell::Bell;
 pub(crate) use error::{errno, Error, Result};
 pub(crate) use lock::{Guard, Lock};
-pub(crate) use memory::{boxed_array, Box, Memory, Vec, VecExt};
+pub(crate) use memory::{boxed_array, Box, Memory, RequestBox, Vec, VecExt};
 pub(crate) use park::{is_dying, park, park_from, Sleep, Thread};
 pub(crate) use task::{Signal, Task};
 
