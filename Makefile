@@ -7,16 +7,19 @@
 SCRIPTS := qemu-scripts
 FLAVOUR ?= release
 MODULE ?= rust_fuse
-# What is asked of `make test` (all): lint host kunit guest cfuse parity hosts demo debug self, and suites if named
+# What is asked of `make test` (all): lint host kunit guest cfuse parity hosts demo labs debug self, and suites if named
 SECTIONS ?=
 QUEUE_MODEL_ITERATIONS ?= 20000
 
-.PHONY: help run test test-long parity conformance queue-model module kernel userspace shell bench lint fmt doc rust-analyzer clean
+LABS := 1 6
+
+.PHONY: help run $(LABS:%=lab-%) test test-long parity conformance queue-model module kernel userspace shell bench lint fmt doc rust-analyzer clean
 # The scripts share what they build, one after the other.
 .NOTPARALLEL:
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+	@echo '  lab-N                 an experiment with the queues (docs/labs), N one of $(LABS)'
 	@echo
 	@echo "FLAVOUR=debug: module, kernel and shell on the debug kernel. MODULE=fuse: a shell on C FUSE."
 	@echo "LINUX=tree-or-tarball: another kernel source. HOST_TOOLCHAIN=1: the compilers on PATH."
@@ -24,6 +27,9 @@ help: ## this list
 
 run: ## build everything, boot a guest, and show the demo file systems on rust_fuse
 	@$(SCRIPTS)/run
+
+$(LABS:%=lab-%): lab-%: # an experiment with the queues: docs/labs
+	@$(SCRIPTS)/lab $*
 
 test: ## all that CI runs (SECTIONS="lint host ..." for a part of it)
 	@$(SCRIPTS)/test $(SECTIONS)

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import ktap
+import labs
 import parity
 import results
 import suites
@@ -109,7 +110,7 @@ def long(section):
 # own to be watched; programs that others of these tests stand for; and what weighs memory, which is
 # heavier there: on the debug kernel these are part of the long runs only.
 PLAIN = ("mount::", "limits::", "cred::", "statx::", "acl::", "times::", "stress::")
-PLAIN += ("transcripts::", "quotafs::", "paths::", "fuseq::", "slabs::")
+PLAIN += ("transcripts::", "quotafs::", "paths::", "fuseq::", "faultd::", "slabs::")
 
 
 def debug(section):
@@ -171,6 +172,16 @@ def demo(section):
     for module in "rust_fuse", "fuse":
         run = subprocess.run([SCRIPTS / "run", module], stdin=subprocess.DEVNULL)
         check(section, f"demo on {module}", run.returncode == 0, f"status {run.returncode}")
+
+
+def experiments(section):
+    """The labs show what they are to show; their pages open in a browser; the texts about them fit."""
+    known = labs.names().values()
+    results.run(section, labs.command(), expected=known)
+    for name in known:
+        for what, mistakes in ("its page", labs.page_mistakes), ("its text", labs.text_mistakes):
+            mistake = mistakes(name)
+            check(section, f"{name}: {what}", not mistake, mistake)
 
 
 def check(section, name, good, message):
@@ -268,6 +279,7 @@ SECTIONS = {
     "parity": parity_page,
     "hosts": hosts,
     "demo": demo,
+    "labs": experiments,
     "debug": debug,
     "self": selfcheck,
 }
@@ -283,13 +295,14 @@ TITLES = {
     "hosts": "other people's programs",
     "suites": "other people's test suites",
     "demo": "make run",
+    "labs": "labs",
     "debug": "rust_fuse on the debug kernel",
     "self": "the tests themselves",
     "long": "long runs",
 }
 # What must be built for which section; lint and host build for themselves.
 MODULE = (("kernel", "release"), ("module", "release"), ("userspace",))
-NEEDS = dict.fromkeys(("kunit", "guest", "cfuse", "hosts", "suites", "demo"), MODULE) | {
+NEEDS = dict.fromkeys(("kunit", "guest", "cfuse", "hosts", "suites", "demo", "labs"), MODULE) | {
     "parity": (("userspace",),),
     "long": (("kernel", "debug"), ("module", "debug"), ("userspace",)),
     "self": (("kernel", "release"), ("module", "release", "broken")),

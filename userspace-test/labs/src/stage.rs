@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a lab does: it says something, types a command, records, and looks at the recording.
+
+use anyhow::{bail, ensure, Context, Result};
+use fuseq::{
+    life::{Life, Story},
+    trace::Place,
+};
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a lab is performed.
+pub struct Stage {
+    /// The recording; the page has the same name, but for its end.
+    trace: PathBuf,
+}
+
+/// A command that goes on while others are typed.
+pub struct Job {
+    command: String,
+    child: Child,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub struct Done {
+    /// All that it printed.
+    pub text: String,
+    /// How it ended; none if by a signal.
+    pub status: Option<i32>,
+}
+
+impl Stage {
+    /// The recording and the page are called `name`.
+    pub fn new(name: &Path) -> Self {
+        // Not `with_extension`: there may be dots in it.
+        let trace = PathBuf::from(format!("{}.trace", name.display()));
+        Self { trace }
+    }
+
+    /// Says something, in lines as long as they are here.
+    pub fn say(&self, text: &str) {
+        println!("{text}\n");
+    }
+
+    /// Makes a directory to mount on.
+    pub fn directory(&self, path: &str) -> Result<()> {
+        fs::create_dir_all(path).with_context(|| path.to_string())
+    }
+
+    /// Types a command, and waits for it.
+    pub fn run(&self, command: &str) -> Result<Done> {
+        self.start(command)?.end()
+    }
+
+    /// Types a command that has to work, and waits for it.
+    pub fn must(&self, command: &str) -> Result<String> {
+        let done = self.run(command)?;
+        ensure!(done.status == Some(0), "`{command}` failed: {done:?}");
+        Ok(done.text)
+    }
+
+    /// Types a command that is left to itself.
+    pub fn start(&self, command: &str) -> Result<Job> {
+        println!("# {command}");
+        let child = Command::new("sh")
+            .args(["-c", &format!("exec 2>&1; {command}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("sh")?;
+        Ok(Job {
+            command: command.into(),
+            child,
+        })
+    }
+
+    /// Unmounts a file system, whose daemon ends then.
+    pub fn unmount(&self, dir: &str) -> Result<()> {
+        self.must(&format!("umount {dir}")).map(drop)
+    }
+
+    /// Records what happens to requests meanwhile.
+    pub fn record(&self, act: impl FnOnce() -> Result<()>) -> Result<Story> {
+        let name = self.trace.file_name().unwrap_or_default();
+        println!("# fuseq record -o {} &", name.display());
+        // The command that is recorded tells when it begins, and ends when it is told to.
+        let mut record = Command::new("fuseq")
+            .arg("record")
+            .arg("-o")
+            .arg(&self.trace)
+            .args(["--", "sh", "-c", "echo recording; read wait"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("fuseq")?;
+        let mut began = [0; 10];
+        record
+            .stdout
+            .take()
+            .context("its output")?
+            .read_exact(&mut began)
+            .context("fuseq record")?;
+        let acted = act();
+        drop(record.stdin.take());
+        let output = record.wait_with_output()?;
+        acted?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        print!("{}", text.split(';').next().unwrap_or_default());
+        println!();
+        let file = File::open(&self.trace)?;
+        let story = Story::read(BufReader::new(file))?;
+        ensure!(story.lost == 0, "the kernel dropped {} events", story.lost);
+        Ok(story)
+    }
+
+    /// Makes the page.
+    pub fn report(&self, title: &str) -> Result<()> {
+        let name = self.trace.display();
+        self.must(&format!("fuseq report --title '{title}' {name}"))
+            .map(drop)
+    }
+
+    /// That what the lab is to show is to be seen.
+    pub fn shows(&self, what: &str, is_so: bool) -> Result<()> {
+        ensure!(is_so, "it does not show that {what}");
+        println!("  -> {what}");
+        Ok(())
+    }
+
+    /// Waits until something is so.
+    pub fn until(&self, what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while !is_so()? {
+            ensure!(Instant::now() < end, "never happened: {what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Waits until so many requests are in one of the queues of a connection.
+    pub fn until_queued(&self, dir: &str, queue: &str, count: u64) -> Result<()> {
+        let file = control(dir)?.join("queues");
+        self.until(&format!("{count} in {queue}"), || {
+            let text = fs::read_to_string(&file)?;
+            let line = format!("queue={queue} now=");
+            let now = text.lines().find_map(|text| text.strip_prefix(&line));
+            let now = now.and_then(|now| now.split(' ').next()?.parse().ok());
+            Ok(now.is_some_and(|now: u64| now >= count))
+        })
+    }
+
+    /// Takes down whatever is left.
+    pub fn clear(&self) {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        for line in mounts.lines() {
+            let mut fields = line.split(' ').skip(1);
+            if let (Some(dir), Some(kind)) = (fields.next(), fields.next()) {
+                if kind.starts_with("fuse.") {
+                    // It is gone then, or that fails for who looks next.
+                    let _ = nix::mount::umount2(dir, nix::mount::MntFlags::MNT_FORCE);
+                    let _ = nix::mount::umount2(dir, nix::mount::MntFlags::MNT_DETACH);
+                }
+            }
+        }
+    }
+}
+
+impl Job {
+    /// Waits for it, and shows what it printed.
+    pub fn end(mut self) -> Result<Done> {
+        let mut text = String::new();
+        let mut output = self.child.stdout.take().context("its output")?;
+        output
+            .read_to_string(&mut text)
+            .with_context(|| self.command.clone())?;
+        let status = self.child.wait()?.code();
+        print!("{text}");
+        Ok(Done { text, status })
+    }
+}
+
+/// The directory of a mounted file system in the control file system.
+pub fn control(dir: &str) -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    for line in mounts.lines().rev() {
+        let fields: Vec<_> = line.split(' ').collect();
+        if let [_, _, device, _, mounted, ..] = fields[..] {
+            if mounted == dir {
+                let (_, minor) = device.split_once(':').context("a device")?;
+                return Ok(Path::new("/sys/fs/fuse/connections").join(minor));
+            }
+        }
+    }
+    bail!("nothing is mounted on {dir}")
+}
+
+/// The requests of one kind.
+pub fn lives<'a>(story: &'a Story, opcode: &str) -> Vec<&'a Life> {
+    let lives = story.lives.iter();
+    lives.filter(|life| life.opcode == opcode).collect()
+}
+
+/// How long a request was in a place, in microseconds.
+pub fn time_in(story: &Story, life: &Life, place: Place) -> u64 {
+    let spans = life.spans(story.to);
+    spans
+        .filter(|(there, ..)| *there == place)
+        .map(|(_, from, to)| to - from)
+        .sum()
+}
+
+/// A request's life in a line for each place.
+pub fn biography(story: &Story, life: &Life) -> String {
+    let mut text = format!("{} of {}[{}]\n", life.opcode, life.comm, life.pid);
+    for (place, from, to) in life.spans(story.to) {
+        // To a string there is no error.
+        let _ = writeln!(text, "  {:>8} µs  {place}", to - from);
+    }
+    text
+}
