@@ -107,7 +107,8 @@ struct Cli {
     #[arg(long)]
     writeback: bool,
 
-    /// The most background requests at a time; 0 for the kernel's default
+    /// The most background requests at a time, of which three quarters are congestion; 0 for the
+    /// kernel's default
     #[arg(long, default_value_t = 0)]
     max_background: u16,
 
@@ -149,6 +150,8 @@ impl Cli {
         InitConfig {
             flags,
             max_background: self.max_background,
+            // As libfuse has it.
+            congestion_threshold: self.max_background - self.max_background / 4,
             ..Default::default()
         }
     }

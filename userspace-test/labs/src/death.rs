@@ -2,8 +2,8 @@
 
 //! Lab 6: the daemon dies, or as good as that.
 
-use crate::stage::{control, lives, time_in, Stage};
-use anyhow::{Context, Result};
+use crate::stage::{connection, lives, time_in, Stage};
+use anyhow::Result;
 use fuseq::trace::Place;
 use std::time::Duration;
 
@@ -13,8 +13,7 @@ const DIR: &str = "/mnt/lab";
 const PAUSE: Duration = Duration::from_millis(300);
 
 pub fn run(stage: &Stage) -> Result<()> {
-    stage.directory(DIR)?;
-    let story = stage.record(|| {
+    let (story, ()) = stage.record(|| {
         abort(stage)?;
         flush(stage)?;
         resend(stage)?;
@@ -50,9 +49,9 @@ pub fn run(stage: &Stage) -> Result<()> {
 
 /// Mounts what hangs, and has somebody fall into it.
 fn hang(stage: &Stage, options: &str) -> Result<crate::stage::Job> {
-    stage.must(&format!("faultd {DIR} {options}"))?;
+    stage.mount(DIR, &format!("faultd {DIR} {options}"))?;
     let reader = stage.start(&format!("cat {DIR}/hello"))?;
-    stage.until_queued(DIR, "processing", 1)?;
+    stage.until_queued(DIR, "processing", "OPEN")?;
     std::thread::sleep(PAUSE);
     Ok(reader)
 }
@@ -75,7 +74,7 @@ fn abort(stage: &Stage) -> Result<()> {
         read.status == Some(1) && read.text.contains("caused connection abort"),
     )?;
     // The daemon is told as well, and unmounts it.
-    stage.until("it is unmounted", || Ok(control(DIR).is_err()))
+    stage.until("it is unmounted", || Ok(connection(DIR).is_err()))
 }
 
 fn flush(stage: &Stage) -> Result<()> {
@@ -106,21 +105,17 @@ fn resend(stage: &Stage) -> Result<()> {
 
 fn recover(stage: &Stage) -> Result<()> {
     stage.say("\n4. The daemon dies, on a mount that outlives it:");
-    stage.must(&format!(
-        "faultd {DIR} -o recover -e 'on OPEN: crash before'"
-    ))?;
-    let number = control(DIR)?;
-    let number = number
-        .file_name()
-        .context("a number")?
-        .display()
-        .to_string();
+    stage.mount(
+        DIR,
+        &format!("faultd {DIR} -o recover -e 'on OPEN: crash before'"),
+    )?;
+    let number = connection(DIR)?;
     let reader = stage.start(&format!("cat {DIR}/hello"))?;
     // It dies when it has read it: then it is there again.
     stage.until("the daemon is dead", || {
         Ok(stage_quiet("pidof faultd")?.is_empty())
     })?;
-    stage.until_queued(DIR, "pending", 1)?;
+    stage.until_queued(DIR, "pending", "OPEN")?;
     std::thread::sleep(PAUSE);
     stage.must("fuseq ls")?;
     stage.must(&format!("faultd --attach {number}"))?;

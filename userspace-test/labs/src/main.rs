@@ -6,8 +6,11 @@
 //! They need root and a machine that is nobody else's: `make lab-1` runs the first one in a guest.
 
 mod death;
+mod readahead;
 mod stage;
 mod unlink;
+mod upgrade;
+mod writeback;
 
 use anyhow::Result;
 use clap::Parser;
@@ -32,10 +35,28 @@ const LABS: &[Lab] = &[
         run: unlink::run,
     },
     Lab {
+        number: 2,
+        name: "readahead",
+        title: "a burst of readahead against one stat",
+        run: readahead::run,
+    },
+    Lab {
         number: 6,
         name: "death",
         title: "the daemon dies",
         run: death::run,
+    },
+    Lab {
+        number: 7,
+        name: "upgrade",
+        title: "another daemon takes over, under load",
+        run: upgrade::run,
+    },
+    Lab {
+        number: 8,
+        name: "writeback",
+        title: "from a dirty page to a WRITE",
+        run: writeback::run,
     },
 ];
 

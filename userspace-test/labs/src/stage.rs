@@ -5,6 +5,7 @@
 use anyhow::{bail, ensure, Context, Result};
 use fuseq::{
     life::{Life, Story},
+    system::text,
     trace::Place,
 };
 use std::{
@@ -71,6 +72,14 @@ impl Stage {
         Ok(done.text)
     }
 
+    /// Types a command that mounts a file system, and waits until its daemon serves it.
+    pub fn mount(&self, dir: &str, command: &str) -> Result<()> {
+        self.directory(dir)?;
+        self.must(command)?;
+        // That is INIT.
+        self.until_passed(dir, "ended", 1)
+    }
+
     /// Types a command that is left to itself.
     pub fn start(&self, command: &str) -> Result<Job> {
         println!("# {command}");
@@ -91,8 +100,8 @@ impl Stage {
         self.must(&format!("umount {dir}")).map(drop)
     }
 
-    /// Records what happens to requests meanwhile.
-    pub fn record(&self, act: impl FnOnce() -> Result<()>) -> Result<Story> {
+    /// Records what happens to requests meanwhile; gives what came of it, too.
+    pub fn record<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<(Story, T)> {
         let name = self.trace.file_name().unwrap_or_default();
         println!("# fuseq record -o {} &", name.display());
         // The command that is recorded tells when it begins, and ends when it is told to.
@@ -116,14 +125,14 @@ impl Stage {
         let acted = act();
         drop(record.stdin.take());
         let output = record.wait_with_output()?;
-        acted?;
+        let acted = acted?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         print!("{}", text.split(';').next().unwrap_or_default());
         println!();
         let file = File::open(&self.trace)?;
         let story = Story::read(BufReader::new(file))?;
         ensure!(story.lost == 0, "the kernel dropped {} events", story.lost);
-        Ok(story)
+        Ok((story, acted))
     }
 
     /// Makes the page.
@@ -150,16 +159,26 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until so many requests are in one of the queues of a connection.
-    pub fn until_queued(&self, dir: &str, queue: &str, count: u64) -> Result<()> {
-        let file = control(dir)?.join("queues");
-        self.until(&format!("{count} in {queue}"), || {
-            let text = fs::read_to_string(&file)?;
-            let line = format!("queue={queue} now=");
-            let now = text.lines().find_map(|text| text.strip_prefix(&line));
-            let now = now.and_then(|now| now.split(' ').next()?.parse().ok());
-            Ok(now.is_some_and(|now: u64| now >= count))
+    /// Waits until a request of that kind is in one of the queues of a connection.
+    pub fn until_queued(&self, dir: &str, queue: &str, opcode: &str) -> Result<()> {
+        self.until_line(dir, &format!("a {opcode} in {queue}"), |line| {
+            let is = |name, value| text::field(line, name) == Some(value);
+            line.starts_with("request ") && is("queue", queue) && is("opcode", opcode)
         })
+    }
+
+    /// Waits until so many requests have come to one of the queues of a connection.
+    pub fn until_passed(&self, dir: &str, queue: &str, count: u64) -> Result<()> {
+        self.until_line(dir, &format!("{count} through {queue}"), |line| {
+            let passed = text::field(line, "passed").and_then(|passed| passed.parse().ok());
+            line.starts_with(&format!("queue={queue} "))
+                && passed.is_some_and(|passed: u64| passed >= count)
+        })
+    }
+
+    fn until_line(&self, dir: &str, what: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let file = control(dir)?.join("queues");
+        self.until(what, || Ok(fs::read_to_string(&file)?.lines().any(&wanted)))
     }
 
     /// Takes down whatever is left.
@@ -205,6 +224,47 @@ pub fn control(dir: &str) -> Result<PathBuf> {
         }
     }
     bail!("nothing is mounted on {dir}")
+}
+
+/// The number of a mounted file system's connection.
+pub fn connection(dir: &str) -> Result<u32> {
+    let control = control(dir)?;
+    let name = control.file_name().and_then(|name| name.to_str());
+    Ok(name.context("a number")?.parse()?)
+}
+
+/// The requests on what was mounted there.
+pub fn of<'a>(story: &'a Story, dir: &str) -> Result<Vec<&'a Life>> {
+    let mut all = story.connections.iter();
+    let found = all.find(|(_, (mount, _))| mount == dir);
+    let (number, _) = found.with_context(|| format!("no connection of {dir} in the recording"))?;
+    let lives = story.lives.iter();
+    Ok(lives.filter(|life| life.connection == *number).collect())
+}
+
+/// How many of some requests were at the same time in places that are wanted.
+pub fn most(story: &Story, lives: &[&Life], wanted: impl Fn(Place) -> bool) -> usize {
+    let mut changes = Vec::new();
+    for life in lives {
+        for (_, from, to) in life.spans(story.to).filter(|(place, ..)| wanted(*place)) {
+            changes.extend([(from, 1), (to, -1)]);
+        }
+    }
+    // Who goes, goes before another comes.
+    changes.sort_unstable();
+    let mut now = 0;
+    let counts = changes.iter().map(|(_, change)| {
+        now += change;
+        now
+    });
+    // CAST: It is no less than 0.
+    counts.max().unwrap_or(0) as usize
+}
+
+/// The one in the middle; 0 of none.
+pub fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
 }
 
 /// The requests of one kind.
