@@ -6,6 +6,7 @@
 //! They need root and a machine that is nobody else's: `make lab-1` runs the first one in a guest.
 
 mod death;
+mod interrupts;
 mod readahead;
 mod stage;
 mod unlink;
@@ -39,6 +40,12 @@ const LABS: &[Lab] = &[
         name: "readahead",
         title: "a burst of readahead against one stat",
         run: readahead::run,
+    },
+    Lab {
+        number: 3,
+        name: "interrupts",
+        title: "signals to those who wait",
+        run: interrupts::run,
     },
     Lab {
         number: 6,

@@ -198,6 +198,11 @@ impl Stage {
 }
 
 impl Job {
+    /// The process: a shell, or what it was replaced by.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for it, and shows what it printed.
     pub fn end(mut self) -> Result<Done> {
         let mut text = String::new();
