@@ -6,13 +6,13 @@
 //! bucket: what is in it stays, or goes to the new last one. Shrinking by one takes that back. So
 //! there is no moment in which everything has to move, and nobody waits for one.
 
-use crate::slab::{shrink, CHUNK_BYTES};
+use crate::slab::shrink;
 
 /// How many buckets there are at the least, as in `libfuse`.
 pub(crate) const MIN_BUCKETS: usize = 8192;
 
-/// Buckets of one piece of memory.
-const CHUNK: usize = CHUNK_BYTES / size_of::<u32>();
+/// Buckets of one piece of memory: a page, less what `malloc` puts in front.
+const CHUNK: usize = 4080 / size_of::<u32>();
 
 /// Where lists begin: for each bucket a number, and 0 for an empty one.
 pub(crate) struct Buckets {
@@ -69,13 +69,23 @@ impl Buckets {
         }
     }
 
-    /// Adds an empty bucket at the end; gives it, and the one that it shares with.
-    pub fn grow(&mut self) -> Pair {
-        if self.len == CHUNK * self.chunks.len() {
+    /// Gets memory for the next bucket, if there is none; says whether there was anything to do.
+    pub fn make_room(&mut self) -> bool {
+        let full = self.len == CHUNK * self.chunks.len();
+        if full {
             // Zeroes that nobody has looked at take no time, and no memory.
             self.chunks.push(vec![0; CHUNK]);
         }
+        full
+    }
+
+    /// Adds an empty bucket at the end; gives it, and the one that it shares with. There is room.
+    pub fn grow(&mut self) -> Pair {
         self.len += 1;
+        if self.len % CHUNK == CHUNK / 2 {
+            // Not at the moment when a chunk has to be got as well.
+            self.chunks.reserve(1);
+        }
         self.pair(self.len - 1)
     }
 
@@ -87,9 +97,17 @@ impl Buckets {
     /// Takes the last bucket away.
     pub fn shrink(&mut self) {
         self.len -= 1;
-        if self.len == CHUNK * (self.chunks.len() - 1) {
-            self.chunks.pop();
+        if self.len % CHUNK == CHUNK / 2 {
             shrink(&mut self.chunks);
         }
+    }
+
+    /// Gives memory back that is for no bucket; says whether there was anything to do.
+    pub fn give_back(&mut self) -> bool {
+        let unused = self.len <= CHUNK * (self.chunks.len() - 1);
+        if unused {
+            self.chunks.pop();
+        }
+        unused
     }
 }

@@ -10,7 +10,7 @@ use crate::slab::CHUNK_BYTES;
 /// called before any other thread is there.
 #[allow(unsafe_code)]
 pub fn give_memory_back() {
-    let large = CHUNK_BYTES as i32 / 2;
+    let large = CHUNK_BYTES as i32 / 4;
     // SAFETY: It changes a setting of the allocator, which no other thread uses meanwhile.
     // A failure means that the setting is not known here: nothing is lost but memory.
     let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, large) };

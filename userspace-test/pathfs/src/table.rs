@@ -22,9 +22,10 @@ pub type NodeId = u64;
 pub const ROOT: NodeId = 1;
 
 /// The most buckets that one change rehashes. Two for a name that comes keep a table that is half
-/// full half full; four for one that goes bring a table that empties back to where it began.
-const GROW: usize = 2;
-const SHRINK: usize = 4;
+/// full half full, four for one that goes bring a table that empties back to where it began; and one
+/// more makes up for the changes that had memory to get or to give back instead.
+const GROW: usize = 3;
+const SHRINK: usize = 5;
 
 /// Names that are no longer than that need no memory of their own.
 const SHORT: usize = 46;
@@ -150,8 +151,8 @@ impl Item {
 /// It is one table, for both ways. A node's number says where it is kept. A directory and a name are
 /// hashed into one of 8192 buckets or more, which begins a list through the nodes that are kept.
 /// There are to be twice as many buckets as names at the least, and eight times as many at the most
-/// (but for those that there are to begin with); each change rehashes a few buckets to that end, and
-/// never more.
+/// (but for those that there are to begin with); each change rehashes a few buckets to that end, or
+/// gets a piece of memory, or gives one back, and never more.
 pub struct Table {
     items: Slab<Item>,
     buckets: Buckets,
@@ -286,19 +287,29 @@ impl Table {
     /// Puts a name that is kept at `place` into its bucket, and sees to it that there are enough.
     fn enter(&mut self, hash: u32, place: u32) {
         self.names += 1;
+        self.split();
+        self.push(self.buckets.of(hash), place);
+    }
+
+    /// Splits a few buckets when there are too few, or gets memory for more: unless memory was got
+    /// already, for the name that came.
+    fn split(&mut self) {
+        if self.items.got_memory() {
+            return;
+        }
         for _ in 0..GROW {
-            if self.names > self.buckets.len() / 2 {
-                let Pair { old, last, bit } = self.buckets.grow();
-                let mut at = self.buckets.get(old);
-                self.buckets.set(old, 0);
-                while let Some((_, name)) = self.named(at) {
-                    let bucket = if name.hash & bit == 0 { old } else { last };
-                    at = self.push(bucket, at);
-                    self.work += 1;
-                }
+            if self.names <= self.buckets.len() / 2 || self.buckets.make_room() {
+                return;
+            }
+            let Pair { old, last, bit } = self.buckets.grow();
+            let mut at = self.buckets.get(old);
+            self.buckets.set(old, 0);
+            while let Some((_, name)) = self.named(at) {
+                let bucket = if name.hash & bit == 0 { old } else { last };
+                at = self.push(bucket, at);
+                self.work += 1;
             }
         }
-        self.push(self.buckets.of(hash), place);
     }
 
     /// Takes a name that is kept at `place` out of its bucket, and sees to it that there are not too
@@ -322,18 +333,27 @@ impl Table {
             at = after;
         }
         self.names -= 1;
+        self.merge();
+    }
+
+    /// Merges a few buckets when there are too many: unless there is memory to give back.
+    fn merge(&mut self) {
+        if self.items.give_back() || self.buckets.give_back() {
+            return;
+        }
         for _ in 0..SHRINK {
             let buckets = self.buckets.len();
-            if buckets > MIN_BUCKETS && self.names < buckets / 4 {
-                let Pair { old, last, .. } = self.buckets.last_pair();
-                let mut at = self.buckets.get(last);
-                while at != 0 {
-                    at = self.push(old, at);
-                    self.work += 1;
-                }
-                self.buckets.set(last, 0);
-                self.buckets.shrink();
+            if buckets <= MIN_BUCKETS || self.names >= buckets / 4 {
+                return;
             }
+            let Pair { old, last, .. } = self.buckets.last_pair();
+            let mut at = self.buckets.get(last);
+            while at != 0 {
+                at = self.push(old, at);
+                self.work += 1;
+            }
+            self.buckets.set(last, 0);
+            self.buckets.shrink();
         }
     }
 

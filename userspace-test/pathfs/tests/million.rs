@@ -115,7 +115,7 @@ fn a_million_files() {
         steps(&layer, |number| layer.forget(nodes[number], 1)),
     );
     drop(nodes);
-    // What is left of it goes while others come and go, four pieces of memory each time.
+    // What is left of it goes while others come and go, a few pieces of memory each time.
     for number in 0..2000 {
         let name = OsString::from(format!("file-{number}"));
         let (id, _) = layer.lookup((ROOT, &name)).expect("lookup");

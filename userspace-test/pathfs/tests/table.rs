@@ -236,7 +236,8 @@ fn nothing_is_lost_while_it_grows_and_shrinks() {
     let mut ids = Vec::new();
     for number in 0..COUNT {
         ids.push(table.look_up(dir, &name(number)).unwrap());
-        assert!(table.nodes() - 1 <= table.buckets() / 2);
+        // A few may have to wait, for memory that was got instead.
+        assert!(table.nodes() - 3 <= table.buckets() / 2);
     }
     for (number, &id) in (0..).zip(&ids) {
         assert_eq!(table.find(dir, &name(number)), Some(id));
