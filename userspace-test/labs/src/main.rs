@@ -6,6 +6,7 @@
 //! They need root and a machine that is nobody else's: `make lab-1` runs the first one in a guest.
 
 mod death;
+mod idle;
 mod interrupts;
 mod readahead;
 mod stage;
@@ -46,6 +47,12 @@ const LABS: &[Lab] = &[
         name: "interrupts",
         title: "signals to those who wait",
         run: interrupts::run,
+    },
+    Lab {
+        number: 5,
+        name: "idle",
+        title: "ten idle threads",
+        run: idle::run,
     },
     Lab {
         number: 6,

@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a lab is performed.
 pub struct Stage {
-    /// The recording; the page has the same name, but for its end.
-    trace: PathBuf,
+    /// What the recording and the page are called, but for their ends.
+    name: PathBuf,
 }
 
 /// A command that goes on while others are typed.
@@ -45,9 +45,12 @@ pub struct Done {
 impl Stage {
     /// The recording and the page are called `name`.
     pub fn new(name: &Path) -> Self {
-        // Not `with_extension`: there may be dots in it.
-        let trace = PathBuf::from(format!("{}.trace", name.display()));
-        Self { trace }
+        Self { name: name.into() }
+    }
+
+    /// The recording of that suffix.
+    pub fn trace(&self, suffix: &str) -> PathBuf {
+        PathBuf::from(format!("{}{suffix}.trace", self.name.display()))
     }
 
     /// Says something, in lines as long as they are here.
@@ -102,13 +105,23 @@ impl Stage {
 
     /// Records what happens to requests meanwhile; gives what came of it, too.
     pub fn record<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<(Story, T)> {
-        let name = self.trace.file_name().unwrap_or_default();
+        self.record_to("", act)
+    }
+
+    /// The same, to a recording with a suffix.
+    pub fn record_to<T>(
+        &self,
+        suffix: &str,
+        act: impl FnOnce() -> Result<T>,
+    ) -> Result<(Story, T)> {
+        let trace = self.trace(suffix);
+        let name = trace.file_name().unwrap_or_default();
         println!("# fuseq record -o {} &", name.display());
         // The command that is recorded tells when it begins, and ends when it is told to.
         let mut record = Command::new("fuseq")
             .arg("record")
             .arg("-o")
-            .arg(&self.trace)
+            .arg(&trace)
             .args(["--", "sh", "-c", "echo recording; read wait"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -129,7 +142,7 @@ impl Stage {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         print!("{}", text.split(';').next().unwrap_or_default());
         println!();
-        let file = File::open(&self.trace)?;
+        let file = File::open(&trace)?;
         let story = Story::read(BufReader::new(file))?;
         ensure!(story.lost == 0, "the kernel dropped {} events", story.lost);
         Ok((story, acted))
@@ -137,9 +150,17 @@ impl Stage {
 
     /// Makes the page.
     pub fn report(&self, title: &str) -> Result<()> {
-        let name = self.trace.display();
-        self.must(&format!("fuseq report --title '{title}' {name}"))
-            .map(drop)
+        self.report_of("", title)
+    }
+
+    /// Makes the page of a recording with a suffix.
+    pub fn report_of(&self, suffix: &str, title: &str) -> Result<()> {
+        let name = self.trace(suffix);
+        self.must(&format!(
+            "fuseq report --title '{title}' {}",
+            name.display()
+        ))
+        .map(drop)
     }
 
     /// That what the lab is to show is to be seen.
