@@ -214,6 +214,17 @@ impl Store {
         }
     }
 
+    /// That nothing is in a directory. Nothing comes into it meanwhile: the kernel has it locked.
+    fn is_empty(&self, nodeid: u64) -> io::Result<()> {
+        if !self.metadata(nodeid)?.is_dir() {
+            return Err(Errno::ENOTDIR.into());
+        }
+        match fs::read_dir(self.path(nodeid))?.next() {
+            Some(_) => Err(Errno::ENOTEMPTY.into()),
+            None => Ok(()),
+        }
+    }
+
     fn drop_node(&self, nodeid: u64) -> io::Result<()> {
         let path = self.path(nodeid);
         match self.metadata(nodeid)?.is_dir() {
@@ -231,7 +242,7 @@ impl Store {
 
     pub(crate) fn rmdir(&self, unique: u64, dir: u64, name: &OsStr) -> io::Result<()> {
         match self.lookup(dir, name) {
-            Ok(nodeid) => done_before(unique, fs::remove_dir(self.path(nodeid)))?,
+            Ok(nodeid) => self.is_empty(nodeid)?,
             Err(error) => return done_before(unique, Err(error)),
         }
         fs::remove_file(self.name(dir, name))
@@ -253,7 +264,7 @@ impl Store {
         if let Ok(replaced) = self.lookup(to.0, to.1) {
             let is_dir = |nodeid| self.metadata(nodeid).is_ok_and(|data| data.is_dir());
             match (is_dir(moved), is_dir(replaced)) {
-                (true, true) if moved != replaced => fs::remove_dir(self.path(replaced))?,
+                (true, true) if moved != replaced => self.is_empty(replaced)?,
                 (true, false) => return Err(Errno::ENOTDIR.into()),
                 (false, true) => return Err(Errno::EISDIR.into()),
                 _ => {}
@@ -292,3 +303,6 @@ fn done_before(unique: u64, result: io::Result<()>) -> io::Result<()> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;
