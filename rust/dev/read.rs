@@ -8,7 +8,7 @@ use crate::{
     },
     message::{Line, Message, Payload},
     queue::{Delivery, Forget, Work, INTERRUPT_BIT},
-    sys::fifo::Fifo,
+    sys::{fifo::Fifo, is_dying},
     vfs::{
         folio::FolioPart,
         iov::{without_faults, Dest},
@@ -91,8 +91,23 @@ pub(super) fn read(line: &Line, to: &mut impl Sink, wait: bool) -> Result<usize>
         (room - size_of::<InHeader>() - size_of::<BatchForgetIn>()) / size_of::<ForgetOne>();
     loop {
         match connection.queue().read(line.device, wait, max_forgets)? {
-            Work::Interrupt { of } => return interrupt(to, of),
-            Work::Forgets { unique, forgets } => return forget(to, unique, forgets),
+            Work::Interrupt { of } => {
+                let read = interrupt(to, of);
+                if is_dying() {
+                    connection.queue().unread_interrupt(of);
+                }
+                return read;
+            }
+            Work::Forgets {
+                unique,
+                mut forgets,
+            } => {
+                let read = forget(to, unique, &mut forgets);
+                if is_dying() {
+                    connection.queue().unread_forgets(forgets);
+                }
+                return read;
+            }
             Work::Request(delivery) => {
                 if let Some(len) = deliver(to, delivery, connection.terms().minor)? {
                     return Ok(len);
@@ -165,23 +180,21 @@ fn interrupt(to: &mut impl Sink, of: u64) -> Result<usize> {
     Ok(header.len as usize)
 }
 
-/// One forget goes as FORGET, several as BATCH_FORGET.
-fn forget(to: &mut impl Sink, unique: u64, mut forgets: Fifo<Forget>) -> Result<usize> {
+/// One forget goes as FORGET, several as BATCH_FORGET. They stay in `forgets`, in their order.
+fn forget(to: &mut impl Sink, unique: u64, forgets: &mut Fifo<Forget>) -> Result<usize> {
     let count = forgets.len();
-    let Some(first) = forgets.pop_front() else {
-        return Err(EIO);
-    };
-    let Forget { nodeid, nlookup } = first.value;
     if count == 1 {
-        let header = InHeader {
-            opcode: Opcode::Forget.into(),
-            unique,
-            nodeid,
-            ..header_for::<ForgetIn>(0)
-        };
-        copy(to, &header)?;
-        copy(to, &ForgetIn { nlookup })?;
-        return Ok(header.len as usize);
+        return each(forgets, |Forget { nodeid, nlookup }| {
+            let header = InHeader {
+                opcode: Opcode::Forget.into(),
+                unique,
+                nodeid,
+                ..header_for::<ForgetIn>(0)
+            };
+            copy(to, &header)?;
+            copy(to, &ForgetIn { nlookup })
+        })
+        .map(|()| size_of::<InHeader>() + size_of::<ForgetIn>());
     }
     let header = InHeader {
         opcode: Opcode::BatchForget.into(),
@@ -197,12 +210,26 @@ fn forget(to: &mut impl Sink, unique: u64, mut forgets: Fifo<Forget>) -> Result<
             dummy: 0,
         },
     )?;
-    copy(to, &ForgetOne { nodeid, nlookup })?;
-    while let Some(node) = forgets.pop_front() {
-        let Forget { nodeid, nlookup } = node.value;
-        copy(to, &ForgetOne { nodeid, nlookup })?;
-    }
+    each(forgets, |Forget { nodeid, nlookup }| {
+        copy(to, &ForgetOne { nodeid, nlookup })
+    })?;
     Ok(header.len as usize)
+}
+
+/// Does something with each forget, until it fails. Each goes to the end in its turn, so that they are in
+/// the order in which they were.
+fn each(forgets: &mut Fifo<Forget>, mut act: impl FnMut(Forget) -> Result) -> Result {
+    let mut result = Ok(());
+    for _ in 0..forgets.len() {
+        let Some(node) = forgets.pop_front() else {
+            break;
+        };
+        if result.is_ok() {
+            result = act(node.value);
+        }
+        forgets.push_back(node);
+    }
+    result
 }
 
 /// A header with the length of a request of `T` and `more` bytes.

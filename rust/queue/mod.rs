@@ -120,6 +120,7 @@ pub(crate) trait Carried: Sized + Send {
 }
 
 /// A reference to a node that the kernel has dropped: `nlookup` lookups of `nodeid`.
+#[derive(Clone, Copy)]
 pub(crate) struct Forget {
     pub(crate) nodeid: u64,
     pub(crate) nlookup: u64,

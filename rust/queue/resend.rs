@@ -7,9 +7,9 @@ use super::{
     place::Place,
     state::{Locked, State},
     table::Index,
-    Carried, Queue,
+    Carried, Forget, Queue,
 };
-use crate::sys::{errno, RequestBox};
+use crate::sys::{errno, fifo::Fifo, RequestBox};
 
 impl<C: Carried> Queue<C> {
     /// Sends again, before all that is pending and in the order in which they were first read, the
@@ -28,6 +28,25 @@ impl<C: Carried> Queue<C> {
         lock.condemn_processing(errno::EIO);
         drop(lock);
         self.end_aborted();
+    }
+
+    /// The thread that was reading these forgets is being killed: others will read them, before what
+    /// has come since. Never sleeps, unless all was aborted.
+    pub(crate) fn unread_forgets(&self, forgets: Fifo<Forget>) {
+        let mut lock = self.lock();
+        if lock.connected {
+            lock.forgets.prepend(forgets);
+            lock.call_for_reader();
+        }
+    }
+
+    /// The thread that was reading the interrupt of the request with this `unique` is being killed:
+    /// another will read it, if the request is still with a daemon.
+    pub(crate) fn unread_interrupt(&self, of: u64) {
+        let mut lock = self.lock();
+        if let Some(index) = lock.find(of) {
+            lock.interrupt(index);
+        }
     }
 
     /// From now on the connection outlives its last device: what a device that is closed was

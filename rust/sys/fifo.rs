@@ -71,6 +71,25 @@ impl<T> Fifo<T> {
         self.len += 1;
     }
 
+    /// Adds all nodes of `others` in front, in their order.
+    pub(crate) fn prepend(&mut self, mut others: Fifo<T>) {
+        if others.tail.is_null() {
+            return;
+        }
+        // The two change places, so that what is to be taken over is what follows.
+        core::mem::swap(self, &mut others);
+        if others.head.is_null() {
+            return;
+        }
+        // SAFETY: By the invariants, `tail` is the last of the nodes that this `Fifo` owns; there
+        // is one, as was looked at above.
+        unsafe { (*self.tail).next = others.head };
+        // INVARIANT: The nodes of `others` follow its own, and are owned by `self` now.
+        self.tail = others.tail;
+        self.len += others.len;
+        core::mem::forget(others);
+    }
+
     /// Takes the first node.
     pub(crate) fn pop_front(&mut self) -> Option<Box<Node<T>>> {
         if self.head.is_null() {

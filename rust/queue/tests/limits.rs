@@ -157,8 +157,25 @@ mod tests {
             assert!(end.pop_front().is_some_and(|node| node.value == value));
         }
         assert!(middle.is_empty() && end.is_empty());
+
+        // Those in front stay in their order, and so do those behind.
+        end.prepend(Fifo::new());
+        for value in [15, 16] {
+            end.push_back(boxed(Node::new(value))?);
+        }
+        middle.prepend(end);
+        let mut front = Fifo::new();
+        for value in [13, 14] {
+            front.push_back(boxed(Node::new(value))?);
+        }
+        middle.prepend(front);
+        middle.push_back(boxed(Node::new(17))?);
+        assert_eq!(middle.len(), 5);
+        for value in 13..17 {
+            assert!(middle.pop_front().is_some_and(|node| node.value == value));
+        }
         // What is left in one is freed with it.
-        end.push_back(boxed(Node::new(13))?);
+        assert_eq!(middle.len(), 1);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 mod tests {
     use super::super::probe::*;
     use crate::{
-        queue::Queue,
+        queue::{Queue, Work},
         sys::{errno, Result},
     };
 
@@ -46,6 +46,38 @@ mod tests {
         queue.resend();
         assert!(log.ended_with(6, Err(errno::ECONNABORTED)));
         assert_eq!(queue.counts().waiting, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn forgets_in_a_copy_are_put_back_before_others() -> Result {
+        let queue: Probes<'_> = Queue::new()?;
+        let device = queue.attach()?;
+        queue.start(true);
+        for node in 1..6 {
+            forget(&queue, node)?;
+        }
+        let forgets = |count| match queue.read(device, false, count)? {
+            Work::Forgets { forgets, .. } => Ok(forgets),
+            _ => Err(errno::EINVAL),
+        };
+        let (first, second) = (forgets(2)?, forgets(2)?);
+        queue.unread_forgets(second);
+        queue.unread_forgets(first);
+        forget(&queue, 6)?;
+        assert_eq!(queue.counts().forgets.1, 6);
+        let mut all = forgets(10)?;
+        for node in 1..7 {
+            assert!(all
+                .pop_front()
+                .is_some_and(|each| each.value.nodeid == node));
+        }
+        // After an abort there is nobody to tell.
+        forget(&queue, 7)?;
+        let last = forgets(1)?;
+        queue.abort(errno::ENODEV);
+        queue.unread_forgets(last);
+        assert_eq!(queue.counts().forgets.1, 0);
         Ok(())
     }
 

@@ -70,7 +70,7 @@ pub(crate) fn serve(queue: &Queue<Probe>, device: DeviceId, manner: Manner) -> E
     loop {
         match next(queue, device, manner) {
             Ok(work) => {
-                if let Some(unique) = take(work, manner) {
+                if let Some(unique) = take(queue, work, manner) {
                     reply(queue, device, unique, manner);
                 }
             }
@@ -108,10 +108,14 @@ pub(crate) fn next(
 }
 
 /// Copies what was read; the `unique` of a request that is to be answered.
-pub(crate) fn take(work: Work<'_, Probe>, manner: Manner) -> Option<u64> {
+pub(crate) fn take(queue: &Queue<Probe>, work: Work<'_, Probe>, manner: Manner) -> Option<u64> {
     match work {
         Work::Interrupt { of } => {
             assert_eq!(of & INTERRUPT_BIT, 0);
+            if manner.dies() {
+                queue.unread_interrupt(of);
+                return None;
+            }
             // The request may have ended in the meantime: that is for the daemon to find out.
             books(|books| *books.interrupts_read.entry(of).or_default() += 1);
             None
@@ -122,6 +126,10 @@ pub(crate) fn take(work: Work<'_, Probe>, manner: Manner) -> Option<u64> {
         } => {
             assert!(unique & 1 == 0 && unique >> 63 == 0);
             assert!((1..=manner.max_forgets).contains(&forgets.len()));
+            if manner.dies() {
+                queue.unread_forgets(forgets);
+                return None;
+            }
             while let Some(node) = forgets.pop_front() {
                 assert_eq!(node.value.nlookup, 1);
                 books(|books| books.forgets_read.push(node.value.nodeid));

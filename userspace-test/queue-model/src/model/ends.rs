@@ -10,10 +10,10 @@ use super::{
         assert_forgets_are_read, callers, finish, go, join_all, made, servers, settle, started,
         Running,
     },
-    INIT, RESEND_BIT,
+    Probe, INIT, RESEND_BIT,
 };
 use crate::{
-    queue::{Place, Work},
+    queue::{Place, Queue, Work},
     sys::{errno, park, Error, Result, Signal, Sleep, Task},
 };
 use shuttle::{
@@ -102,7 +102,7 @@ fn two_aborts_at_once_end_everything_once() {
         let calls = callers(&queue, 1..4);
         let reader = go(&queue, move |queue| {
             let work = next(queue, device, Manner::CORRECT)?;
-            Ok::<_, Error>(take(work, Manner::CORRECT))
+            Ok::<_, Error>(take(queue, work, Manner::CORRECT))
         });
         let aborts = [(); 2].map(|()| go(&queue, |queue| queue.abort(errno::ENODEV)));
         join_all(aborts.into());
@@ -150,7 +150,7 @@ fn a_closed_device_aborts_what_it_was_processing() {
         let background = go(&queue, |queue| submit(queue, 4, false));
         let leaver = go(&queue, move |queue| {
             if let Ok(work) = queue.read(device, thread_rng().gen(), 1) {
-                if let Some(unique) = take(work, Manner::CORRECT) {
+                if let Some(unique) = take(queue, work, Manner::CORRECT) {
                     // The other device does not answer for this one.
                     assert!(queue.answer(second, unique).is_err());
                 }
@@ -185,7 +185,7 @@ fn closing_the_last_device_aborts_everything() {
         let leavers = [device, second].map(|device| {
             go(&queue, move |queue| {
                 if let Ok(work) = queue.read(device, thread_rng().gen(), 2) {
-                    take(work, Manner::CORRECT);
+                    take(queue, work, Manner::CORRECT);
                 }
                 queue.detach(device);
             })
@@ -238,7 +238,7 @@ fn an_abort_opens_the_gate_for_nobody() {
 
 #[test]
 fn everything_at_once() {
-    explore(6600, || {
+    explore(8800, || {
         let (queue, device) = made();
         let second = queue.attach().expect("it is connected");
         let mut rng = thread_rng();
@@ -249,7 +249,7 @@ fn everything_at_once() {
         let leaver = go(&queue, move |queue| {
             for _ in 0..thread_rng().gen_range(0..3) {
                 if let Ok(work) = queue.read(second, false, 2) {
-                    take(work, Manner::CARELESS);
+                    take(queue, work, Manner::CARELESS);
                 }
             }
             queue.detach(second);
@@ -267,6 +267,9 @@ fn everything_at_once() {
             let caller = rng.gen_range(0..calls.len());
             let signal = [Signal::Ordinary, Signal::Fatal][rng.gen_range(0..2)];
             calls[caller].task.signal(signal);
+            if rng.gen() {
+                queue.resend();
+            }
             let server = rng.gen_range(0..servers.len());
             servers[server].task.signal(Signal::Ordinary);
         }
@@ -327,7 +330,7 @@ fn a_successor_answers_what_a_dead_daemon_had() {
         let dead = go(&queue, move |queue| {
             for _ in 0..thread_rng().gen_range(0..3) {
                 if let Ok(work) = queue.read(device, false, 2) {
-                    take(work, Manner::CORRECT);
+                    take(queue, work, Manner::CORRECT);
                 }
             }
             queue.detach(device);
@@ -440,7 +443,7 @@ fn a_reply_cut_short_by_a_kill_does_not_answer() {
         let (queue, device) = started();
         let caller = go(&queue, |queue| call(queue, 1, false));
         let work = queue.read(device, true, 1).expect("a request comes");
-        let unique = take(work, Manner::CORRECT).expect("it is sent");
+        let unique = take(&queue, work, Manner::CORRECT).expect("it is sent");
         let signals = thread_rng().gen();
         let aborts = thread_rng().gen_range(0..4) == 0;
         let dying = go(&queue, move |queue| {
@@ -528,6 +531,30 @@ fn an_abort_breaks_a_copy_that_waits_for_memory() {
             errno::ENODEV
         };
         assert_eq!(daemon.join(), Err(error));
+        finish(&queue, Vec::new());
+    });
+}
+
+#[test]
+fn an_interrupt_cut_short_by_a_kill_comes_again() {
+    explore(2200, || {
+        let (queue, device) = started();
+        let caller = go(&queue, |queue| call(queue, 1, false));
+        let work = queue.read(device, true, 1).expect("a request comes");
+        let unique = take(&queue, work, Manner::CORRECT).expect("it is sent");
+        caller.task.signal(Signal::Ordinary);
+        let read = move |queue: &Queue<Probe>| match queue.read(device, true, 1) {
+            Ok(Work::Interrupt { of }) => of,
+            _ => panic!("an interrupt comes"),
+        };
+        let of = read(&queue);
+        let another = go(&queue, read);
+        queue.unread_interrupt(of);
+        assert_eq!((of, another.join()), (unique, unique));
+        reply(&queue, device, unique, Manner::CORRECT);
+        assert_eq!(caller.join(), Ok(()));
+        // It has ended: there is nothing left to interrupt.
+        queue.unread_interrupt(of);
         finish(&queue, Vec::new());
     });
 }

@@ -128,7 +128,7 @@ fn a_signal_interrupts_what_was_sent() {
             let Ok(work @ Work::Request(_)) = queue.read(device, true, 1) else {
                 panic!("a request comes first");
             };
-            let unique = take(work, Manner::CORRECT).expect("it is sent");
+            let unique = take(queue, work, Manner::CORRECT).expect("it is sent");
             // It is answered only after the interrupt has come: which it must.
             match queue.read(device, true, 1) {
                 Ok(Work::Interrupt { of }) => assert_eq!(of, unique),
@@ -191,7 +191,7 @@ fn a_killed_caller_does_not_wait_for_the_daemon() {
         let (queue, device) = started();
         let caller = go(&queue, |queue| call(queue, 1, false));
         let daemon = go(&queue, move |queue| {
-            next(queue, device, Manner::CORRECT).map(|work| take(work, Manner::CORRECT))
+            next(queue, device, Manner::CORRECT).map(|work| take(queue, work, Manner::CORRECT))
         });
         let unique = daemon.join().expect("a request comes").expect("it is sent");
         caller.task.signal(Signal::Fatal);
@@ -291,7 +291,7 @@ fn one_of_two_answers_is_accepted() {
         let (queue, device) = started();
         let caller = go(&queue, |queue| call(queue, 1, false));
         let work = queue.read(device, true, 1).expect("a request comes");
-        let unique = take(work, Manner::CORRECT).expect("it is sent");
+        let unique = take(&queue, work, Manner::CORRECT).expect("it is sent");
         let answers = [(); 2].map(|()| {
             go(&queue, move |queue| {
                 reply(queue, device, unique, Manner::CORRECT)
@@ -302,7 +302,7 @@ fn one_of_two_answers_is_accepted() {
         join_all(answers.into());
         assert_eq!(caller.join(), Ok(()));
         let work = queue.read(device, true, 1).expect("a request comes");
-        let second = take(work, Manner::CORRECT).expect("it is sent");
+        let second = take(&queue, work, Manner::CORRECT).expect("it is sent");
         assert!(queue.answer(device, unique).is_err() && second != unique);
         reply(&queue, device, second, Manner::CORRECT);
         assert_eq!(next.join(), Ok(()));

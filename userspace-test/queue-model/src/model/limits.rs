@@ -5,8 +5,10 @@
 use super::{
     books, call,
     daemon::{serve, Manner},
-    explore, submit,
-    threads::{callers, finish, go, join_all, made, servers, settle, started},
+    explore, forget, submit,
+    threads::{
+        assert_forgets_are_read, callers, finish, go, join_all, made, servers, settle, started,
+    },
     INIT,
 };
 use crate::sys::{errno, Memory, Result, Signal};
@@ -95,6 +97,9 @@ fn memory_runs_out() {
         calls.push(go(&queue, |queue| submit(queue, 4, false)));
         calls.push(go(&queue, |queue| submit(queue, 5, true)));
         calls.push(go(&queue, |queue| call(queue, 6, true)));
+        let forgetter = go(&queue, |queue| {
+            (100..103).for_each(|node| forget(queue, node))
+        });
         let daemon = go(&queue, move |queue| loop {
             match serve(queue, device, Manner::CORRECT) {
                 errno::ENOMEM => Memory::leave(Some(2)),
@@ -110,9 +115,11 @@ fn memory_runs_out() {
             [Ok(()), Ok(())],
             "what is forced does not fail"
         );
-        queue.wait_drained();
+        forgetter.join();
+        settle(&queue);
         Memory::leave(None);
         finish(&queue, vec![daemon]);
+        assert_forgets_are_read();
     });
 }
 
