@@ -25,6 +25,9 @@ SCRIPTS = TOP / "qemu-scripts"
 CHECK = [sys.executable, "-B", SCRIPTS / "runner/check.py"]
 GUEST_TESTS = "guest-tests"
 RUST_TEST = re.compile(r"^test (?P<name>.+?) \.\.\. (?P<state>ok|FAILED|ignored)\b.*$")
+# What the queue model says it has done, and how much of it there has to be.
+SCHEDULES = re.compile(r"^queue model: (\d+) schedules$")
+LEAST_SCHEDULES = 100_000
 LONG_ITERATIONS = 100_000
 
 
@@ -50,12 +53,21 @@ def host(section):
     # The wire format is compared with the kernel's own header.
     source = subprocess.run([SCRIPTS / "source"], stdout=subprocess.PIPE, text=True, check=True).stdout
     os.environ["LINUX_SOURCE"] = source.strip()
+    schedules = [0]
+
+    def read(line):
+        if found := SCHEDULES.match(line):
+            schedules.append(int(found[1]))
+        return RUST_TEST.match(line)
+
     results.run(
         section,
         ["cargo", "test", "--workspace", "--no-fail-fast", "--target-dir", BUILD / "userspace/host"],
         cwd=TOP / "userspace-test",
-        read=RUST_TEST.match,
+        read=read,
     )
+    enough = f"the queue model runs {LEAST_SCHEDULES} schedules"
+    check(section, enough, max(schedules) >= LEAST_SCHEDULES, f"it says {max(schedules)}")
 
 
 def kunit(section, kernel="release"):

@@ -21,7 +21,7 @@ use shuttle::{
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet},
-    io::{stderr, Write},
+    io::{stderr, stdout, Write},
     sync::{
         atomic::{AtomicUsize, Ordering::Relaxed},
         Arc,
@@ -387,6 +387,9 @@ pub(crate) fn explore(usual: usize, scenario: fn()) {
     run(PctScheduler::new(6, quarter), counted());
 }
 
+/// How many schedules were run, of all tests.
+static SCHEDULES: AtomicUsize = AtomicUsize::new(0);
+
 fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = 0x10000;
@@ -395,5 +398,10 @@ fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 
         crate::sys::Memory::leave(None);
         BOOKS.take();
         scenario();
+        let schedules = SCHEDULES.fetch_add(1, Relaxed) + 1;
+        if schedules.is_multiple_of(50_000) {
+            // Read by `make test`, which wants to see 100,000 of them.
+            let _ = writeln!(stdout(), "queue model: {schedules} schedules");
+        }
     });
 }
