@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A system call for each kind of request that a caller can make and wait for.
+//! A system call for each kind of request that comes from one.
 
 use crate::{
     fs::Req,
-    model::{self, Answer, Model, DIR},
-    sys,
+    model::{self, plus, Answer, Model, DIR},
+    sys, system, xattrs,
 };
-use nix::fcntl::{fallocate, FallocateFlags};
+use nix::{
+    fcntl::{fallocate, FallocateFlags},
+    poll::{poll, PollFd, PollFlags, PollTimeout},
+};
 use rawfuse::{
-    abi::{open_flags, LseekOut, Opcode},
-    Operation,
+    abi::{self, init_flags, open_flags, Opcode},
+    Errno, Operation,
 };
 use std::{
+    fmt,
     fs::File,
     io::{self, Read, Write},
     mem::forget,
@@ -27,12 +31,51 @@ use std::{
 pub struct Asking {
     /// The kind.
     pub opcode: Opcode,
+    /// What has to be agreed on in INIT: some of [`init_flags`].
+    pub flags: u64,
+    /// It goes to file systems on block devices only.
+    pub on_block_device: bool,
+    /// The call does not wait for the reply.
+    pub is_left_alone: bool,
     /// The call, with the mount point.
     pub call: fn(&Path) -> io::Result<()>,
 }
 
 const fn asking(opcode: Opcode, call: fn(&Path) -> io::Result<()>) -> Asking {
-    Asking { opcode, call }
+    Asking {
+        opcode,
+        flags: 0,
+        on_block_device: false,
+        is_left_alone: false,
+        call,
+    }
+}
+
+impl Asking {
+    const fn with(self, flags: u64) -> Self {
+        Self { flags, ..self }
+    }
+
+    const fn on_block_device(self) -> Self {
+        Self {
+            on_block_device: true,
+            ..self
+        }
+    }
+
+    const fn left_alone(self) -> Self {
+        Self {
+            is_left_alone: true,
+            ..self
+        }
+    }
+}
+
+/// Its opcode, and what makes it different from others of that opcode.
+impl fmt::Display for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (flags {:#x})", self.opcode.name(), self.flags)
+    }
 }
 
 /// All of them, on what [`Model`] has.
@@ -91,7 +134,100 @@ pub const ALL: &[Asking] = &[
     asking(Opcode::Statfs, |dir| {
         Ok(nix::sys::statfs::statfs(dir).map(drop)?)
     }),
+    asking(Opcode::Create, |dir| {
+        sys::open_with(&dir.join("new"), libc::O_CREAT | libc::O_RDWR).map(forget)
+    }),
+    asking(Opcode::Tmpfile, |dir| {
+        sys::open_with(dir, libc::O_TMPFILE | libc::O_RDWR).map(forget)
+    }),
+    asking(Opcode::Readdirplus, |dir| {
+        with_dir(dir, |dir| sys::getdents(dir, 4096).map(drop))
+    })
+    .with(init_flags::DO_READDIRPLUS),
+    asking(Opcode::Statx, |dir| {
+        sys::statx(&dir.join("file"), 0, libc::STATX_BTIME).map(drop)
+    }),
+    asking(Opcode::Getxattr, |dir| {
+        xattrs::get(&dir.join("file"), NAME, 100).map(drop)
+    }),
+    asking(Opcode::Listxattr, |dir| {
+        xattrs::list(&dir.join("file"), 100).map(drop)
+    }),
+    asking(Opcode::Setxattr, |dir| {
+        xattrs::set(&dir.join("file"), NAME, b"value", 0)
+    }),
+    asking(Opcode::Removexattr, |dir| {
+        xattrs::remove(&dir.join("file"), NAME)
+    }),
+    asking(Opcode::Getlk, |dir| lock(dir, libc::F_GETLK)).with(init_flags::POSIX_LOCKS),
+    asking(Opcode::Setlk, |dir| lock(dir, libc::F_SETLK)).with(init_flags::POSIX_LOCKS),
+    asking(Opcode::Setlkw, |dir| lock(dir, libc::F_SETLKW)).with(init_flags::POSIX_LOCKS),
+    asking(Opcode::Setlkw, |dir| {
+        with_file(dir, |file| sys::flock(file, libc::LOCK_EX))
+    })
+    .with(init_flags::FLOCK_LOCKS),
+    asking(Opcode::Ioctl, |dir| {
+        with_file(dir, |file| {
+            sys::ioctl_number(file, PLAIN_IOCTL, 0).map(drop)
+        })
+    }),
+    asking(Opcode::Poll, |dir| {
+        with_file(dir, |file| {
+            let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::ZERO)?;
+            match fds[0].revents() {
+                Some(PollFlags::POLLIN) => Ok(()),
+                // It has no other way to tell.
+                _ => Err(Errno::EIO.into()),
+            }
+        })
+    }),
+    asking(Opcode::CopyFileRange64, |dir| {
+        with_file(dir, |file| {
+            sys::copy_file_range((file, 0), (file, 4096), 8).map(drop)
+        })
+    }),
+    asking(Opcode::Read, |dir| {
+        with_file(dir, |file| file.read(&mut [0; 8]).map(drop))
+    })
+    .with(init_flags::ASYNC_READ),
+    asking(Opcode::Write, |dir| {
+        with_file(dir, |file| {
+            file.write_all(b"written back")?;
+            file.sync_data()
+        })
+    })
+    .with(init_flags::WRITEBACK_CACHE),
+    asking(Opcode::Syncfs, |dir| {
+        with_dir(dir, |dir| Ok(nix::unistd::syncfs(dir)?))
+    })
+    .on_block_device(),
+    asking(Opcode::Bmap, |dir| {
+        with_file(dir, |file| {
+            let mut block = 0_u32.to_ne_bytes();
+            sys::ioctl_bytes(file, FIBMAP, &mut block).map(drop)
+        })
+    })
+    .on_block_device(),
+    asking(Opcode::Release, |dir| open(dir).map(drop)).left_alone(),
+    asking(Opcode::Releasedir, |dir| {
+        sys::open_with(dir, libc::O_DIRECTORY).map(drop)
+    })
+    .left_alone(),
+    asking(Opcode::Forget, |dir| {
+        sys::stat(&dir.join("file"))?;
+        system::drop_caches(2);
+        Ok(())
+    })
+    .left_alone(),
 ];
+
+/// Of an extended attribute.
+const NAME: &str = "user.name";
+/// `_IO('T', 1)`: no data.
+const PLAIN_IOCTL: u32 = 0x5401;
+/// `_IO(0, 1)`, which has data all the same.
+const FIBMAP: u32 = 1;
 
 fn open(dir: &Path) -> io::Result<File> {
     sys::open_with(&dir.join("file"), libc::O_RDWR)
@@ -103,6 +239,13 @@ fn with_file(dir: &Path, action: impl FnOnce(&mut File) -> io::Result<()>) -> io
     let result = action(&mut file);
     forget(file);
     result
+}
+
+fn lock(dir: &Path, command: i32) -> io::Result<()> {
+    with_file(dir, |file| {
+        let mut lock = sys::file_lock(libc::F_WRLCK, 3, 10);
+        sys::fcntl_lock(file, command, &mut lock)
+    })
 }
 
 /// Does something with the root directory, and leaves it open.
@@ -124,6 +267,7 @@ impl Asking {
         if self.opcode == Opcode::Rmdir {
             model.node(DIR).entries.clear();
         }
+        model.readdirplus = plus::row;
         model
     }
 
@@ -132,18 +276,80 @@ impl Asking {
         use Opcode::*;
         matches!(
             self.opcode,
-            Access | Unlink | Rmdir | Rename | Rename2 | Flush | Fsync | Fallocate | Fsyncdir
+            Access
+                | Unlink
+                | Rmdir
+                | Rename
+                | Rename2
+                | Flush
+                | Fsync
+                | Fallocate
+                | Fsyncdir
+                | Setxattr
+                | Removexattr
+                | Setlk
+                | Setlkw
+                | Syncfs
+                | Release
+                | Releasedir
         )
+    }
+
+    /// Whether this request is of that kind. Several forgets come as one.
+    pub fn is_made_by(&self, req: &Req) -> bool {
+        match req.opcode() {
+            Opcode::BatchForget => self.opcode == Opcode::Forget,
+            opcode => opcode == self.opcode,
+        }
     }
 }
 
 /// What a daemon answers: all goes well.
 pub fn answer(model: &mut Model, req: &Req) -> Answer {
+    let nothing = Answer::Bytes(Vec::new());
     match req.operation() {
-        Operation::Fsync(_) | Operation::Fsyncdir(_) | Operation::Fallocate(_) => {
-            Answer::Bytes(Vec::new())
+        Operation::Fsync(_)
+        | Operation::Fsyncdir(_)
+        | Operation::Fallocate(_)
+        | Operation::Syncfs(_)
+        | Operation::Setxattr { .. }
+        | Operation::Removexattr { .. }
+        | Operation::Setlk(_)
+        | Operation::Setlkw(_) => nothing,
+        Operation::Lseek(arg) => model::answer(&abi::LseekOut { offset: arg.offset }),
+        Operation::Getxattr { name, .. } if name == NAME => Answer::Bytes(b"value".into()),
+        // The kernel asks for a capability before it writes.
+        Operation::Getxattr { .. } => Answer::Error(Errno::ENODATA),
+        Operation::Listxattr(_) => Answer::Bytes(b"user.name\0".into()),
+        Operation::Getlk(arg) => model::answer(&abi::LkOut {
+            lk: abi::FileLock {
+                r#type: libc::F_UNLCK as u32,
+                ..arg.lk
+            },
+        }),
+        Operation::Ioctl { .. } => model::answer(&abi::IoctlOut::default()),
+        Operation::Poll(_) => model::answer(&abi::PollOut {
+            revents: PollFlags::POLLIN.bits() as u32,
+            padding: 0,
+        }),
+        Operation::CopyFileRange64(arg) => model::answer(&abi::CopyFileRangeOut {
+            bytes_copied: arg.len,
+        }),
+        Operation::Bmap(arg) => model::answer(&abi::BmapOut { block: arg.block }),
+        Operation::Statx(_) => {
+            let attr = model.node(req.nodeid()).attr;
+            model::answer(&abi::StatxOut {
+                stat: abi::Statx {
+                    mask: libc::STATX_BASIC_STATS | libc::STATX_BTIME,
+                    mode: attr.mode as u16,
+                    nlink: attr.nlink,
+                    ino: attr.ino,
+                    size: attr.size,
+                    ..Default::default()
+                },
+                ..Default::default()
+            })
         }
-        Operation::Lseek(arg) => model::answer(&LseekOut { offset: arg.offset }),
         _ => model.answer(req),
     }
 }

@@ -4,7 +4,13 @@
 
 #![allow(unsafe_code)]
 
-use crate::system;
+use crate::{
+    env::Env,
+    fs::{self, Fs},
+    runner, system,
+};
+use nix::mount::MsFlags;
+use rawfuse::{Channel, MountOptions};
 use std::{
     fs::{File, OpenOptions},
     os::fd::AsRawFd,
@@ -48,4 +54,27 @@ impl Drop for LoopDevice {
         // SAFETY: Has no argument.
         unsafe { libc::ioctl(self.device.as_raw_fd(), LOOP_CLR_FD, 0) };
     }
+}
+
+/// Mounts a block device, with `options` behind the usual ones.
+pub fn mount(env: &Env, options: &str) -> Result<(LoopDevice, Fs), nix::Error> {
+    let Some(device) = LoopDevice::new() else {
+        runner::skip("no loop device");
+    };
+    let channel = Channel::open(&env.kind).expect("the device");
+    let dir = fs::fresh_dir();
+    let data = MountOptions::new(env.kind).data(&channel) + options;
+    nix::mount::mount(
+        Some(device.path.as_str()),
+        &dir,
+        Some(format!("{}blk", env.kind.fs_type).as_str()),
+        MsFlags::empty(),
+        Some(data.as_str()),
+    )?;
+    let fs = Fs {
+        channel,
+        mount: None,
+        dir,
+    };
+    Ok((device, fs))
 }

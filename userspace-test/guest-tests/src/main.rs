@@ -24,6 +24,7 @@ mod loopdev;
 mod model;
 mod runner;
 mod stacks;
+mod stage;
 mod sys;
 mod system;
 mod terminal;

@@ -4,6 +4,7 @@
 //! that it was asked kept for the test to look at.
 
 mod names;
+pub mod plus;
 
 use crate::{
     caller::{eventually, PATIENCE},

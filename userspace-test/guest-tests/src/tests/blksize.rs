@@ -4,9 +4,9 @@
 
 use super::{
     mount::mounts_line,
-    syncfs::{finish, on_block_device, try_block_device},
+    syncfs::{finish, on_block_device},
 };
-use crate::{env::Env, sys, tests::tests};
+use crate::{env::Env, loopdev, sys, tests::tests};
 use nix::Error;
 
 tests![is_the_size_of_a_block, sizes_that_cannot_be];
@@ -41,11 +41,11 @@ fn is_the_size_of_a_block(env: &Env) {
 
 fn sizes_that_cannot_be(env: &Env) {
     for size in ["0", "1", "256", "513", "3000", "2147483648"] {
-        let mounted = try_block_device(env, &format!(",blksize={size}"));
+        let mounted = loopdev::mount(env, &format!(",blksize={size}"));
         assert_eq!(mounted.err(), Some(Error::EINVAL), "{size}");
     }
     for size in ["", "-1", "4k", "4294967296"] {
-        let mounted = try_block_device(env, &format!(",blksize={size}"));
+        let mounted = loopdev::mount(env, &format!(",blksize={size}"));
         assert!(mounted.is_err(), "{size}");
     }
 }

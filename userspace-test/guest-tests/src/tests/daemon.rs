@@ -4,25 +4,22 @@
 
 use crate::{
     asking::{answer, Asking, ALL},
-    caller::{call, process, Process, PATIENCE},
+    caller::{call, eventually, PATIENCE},
     env::{slowness, Env},
     fs::{self, Req},
-    model::Answer,
+    runner::skip,
+    stage::{reply, Point, Stage},
     sys, system,
     tests::tests,
 };
-use nix::sys::{signal::Signal, wait::WaitStatus};
+use nix::sys::wait::WaitStatus;
 use rawfuse::{
-    abi::{NotifyCode, Opcode, OutHeader},
-    answer_init,
-    fault::Hole,
-    Channel, Errno, InitConfig, Mount, MountOptions,
+    abi::{self, NotifyCode, Opcode, OutHeader},
+    Channel, Errno,
 };
 use std::{
-    io::{Read, Write},
-    os::{fd::AsFd, unix::net::UnixStream},
-    path::{Path, PathBuf},
-    thread,
+    fs::read_to_string,
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 use zerocopy::IntoBytes;
@@ -40,232 +37,64 @@ tests![
     successor_after_it_died_while_it_read => 200,
     successor_after_it_died_while_it_answered => 200,
     successor_that_waits_gets_what_it_died_reading => 200,
+    recovers_before_it_reads => 200,
+    recovers_while_it_reads => 200,
+    recovers_after_it_has_read => 200,
+    recovers_while_it_answers => 200,
+    recovers_after_it_has_answered => 200,
     what_breaks_off_for_another_reason_ends,
 ];
-
-/// How far a daemon gets with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Point {
-    /// It is there to be read.
-    Unread,
-    /// It is being copied to the daemon.
-    ReadCopy,
-    /// The daemon has it.
-    Read,
-    /// The reply is being copied.
-    ReplyCopy,
-    /// The reply has been sent.
-    Replied,
-}
 
 /// How long callers may take to come back: a second, and one more, for a machine that is emulated
 /// on one that is busy.
 const SOON: Duration = Duration::from_secs(2);
 
-/// A mounted file system whose daemon is another process.
-struct Stage {
-    channel: Option<Channel>,
-    mount: Mount,
-    dir: PathBuf,
+/// Whether a daemon gets that far with such a request: there is no reply to a FORGET.
+fn gets_there(asking: &Asking, point: Point) -> bool {
+    asking.opcode != Opcode::Forget || point != Point::ReplyCopy
 }
 
-impl Stage {
-    #[track_caller]
-    fn new(env: &Env) -> Self {
-        let (channel, mount, dir) = fs::mount(env, &MountOptions::new(env.kind));
-        let init = fs::next(&channel);
-        answer_init(&channel, &init.request(), &InitConfig::default()).expect("INIT");
-        Self {
-            channel: Some(channel),
-            mount,
-            dir,
-        }
-    }
-
-    /// Starts a daemon that gets as far as `point` with a request of that kind, and who makes it;
-    /// and kills the daemon when it is there. Unless `shared`, it alone has the device.
-    #[track_caller]
-    fn play(&mut self, asking: &Asking, before: usize, point: Point, shared: bool) -> Process {
-        self.play_while(asking, before, point, shared, || ()).0
-    }
-
-    /// The same, and does something between that point and the kill.
-    #[track_caller]
-    fn play_while<T>(
-        &mut self,
-        asking: &Asking,
-        before: usize,
-        point: Point,
-        shared: bool,
-        meanwhile: impl FnOnce() -> T,
-    ) -> (Process, T) {
-        let (mut ready, mut tell) = UnixStream::pair().expect("a pair of sockets");
-        let channel = self.channel.take().expect("the device");
-        let daemon = process(|| {
-            get_as_far_as(&channel, asking, before, point, &mut tell);
-            thread::sleep(Duration::from_secs(60));
-            0
-        });
-        drop(tell);
-        self.channel = shared.then_some(channel);
-        let caller = process(|| {
-            // It is no daemon.
-            drop(self.channel.take());
-            system::errno((asking.call)(&self.dir))
-        });
-        ready.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        if let Err(error) = ready.read_exact(&mut [0]) {
-            panic!(
-                "the daemon does not get as far as {point:?} with {}: {error}",
-                asking.opcode.name()
-            );
-        }
-        if point == Point::Replied {
-            // What has been answered is the caller's.
-            assert_eq!(caller.code(), 0, "{}", asking.opcode.name());
-        }
-        let done = meanwhile();
-        daemon.signal(Signal::SIGKILL);
-        daemon.ended_within(PATIENCE).expect("the daemon's end");
-        (caller, done)
-    }
-}
-
-/// Tells that the point has come.
-fn here(tell: &mut UnixStream) {
-    tell.write_all(&[1]).expect("the test listens");
-}
-
-/// How many requests come before that of the kind.
-#[track_caller]
-fn before(env: &Env, asking: &Asking) -> usize {
-    let stage = Stage::new(env);
-    let channel = stage.channel.as_ref().expect("the device");
-    let caller = process(|| system::errno((asking.call)(&stage.dir)));
-    let mut model = asking.model();
-    for number in 0.. {
-        let req = fs::next(channel);
-        let answer = answer(&mut model, &req);
-        reply(channel, &req, answer);
-        if req.opcode() == asking.opcode {
-            assert_eq!(caller.code(), 0, "{}", asking.opcode.name());
-            return number;
-        }
-    }
-    unreachable!()
-}
-
-fn get_as_far_as(
-    channel: &Channel,
-    asking: &Asking,
-    before: usize,
-    point: Point,
-    tell: &mut UnixStream,
-) {
-    let mut model = asking.model();
-    for _ in 0..before {
-        let req = fs::next(channel);
-        let answer = answer(&mut model, &req);
-        reply(channel, &req, answer);
-    }
-    match point {
-        Point::Unread => {
-            assert!(channel.wait_readable(PATIENCE).expect("poll"));
-            here(tell);
-        }
-        Point::ReadCopy => {
-            let hole = watched(tell, 256 << 10);
-            // It comes back when this process is killed only.
-            let _ = hole.read(channel);
-        }
-        Point::Read => {
-            let req = fs::next(channel);
-            assert_eq!(req.opcode(), asking.opcode);
-            here(tell);
-        }
-        Point::ReplyCopy => {
-            let req = fs::next(channel);
-            assert_eq!(req.opcode(), asking.opcode);
-            let Answer::Bytes(bytes) = answer(&mut model, &req) else {
-                panic!("the model refuses {:?}", req.request());
-            };
-            let header = OutHeader {
-                len: (size_of::<OutHeader>() + bytes.len()) as u32,
-                error: 0,
-                unique: req.unique(),
-            };
-            let hole = watched(tell, 256 << 10);
-            // What has no data is held in its header.
-            let _ = match bytes.len() {
-                0 => hole.write(channel, &[], size_of::<OutHeader>()),
-                len => hole.write(channel, header.as_bytes(), len),
-            };
-        }
-        Point::Replied => {
-            let req = fs::next(channel);
-            let answer = answer(&mut model, &req);
-            reply(channel, &req, answer);
-            here(tell);
-        }
-    }
-}
-
-/// A hole that says when it is touched.
-fn watched(tell: &UnixStream, len: usize) -> Hole {
-    let hole = Hole::new(len).expect("userfaultfd");
-    let watch = hole.watch().expect("dup");
-    let mut tell = tell.try_clone().expect("dup");
-    thread::spawn(move || {
-        watch.wait().expect("poll");
-        here(&mut tell);
-    });
-    hole
-}
-
-fn reply(channel: &Channel, req: &Req, answer: Answer) {
-    let sent = match answer {
-        Answer::Bytes(bytes) => channel.reply_bytes(req.unique(), &[&bytes]),
-        Answer::Error(error) => channel.reply_error(req.unique(), error),
-        Answer::Nothing => Ok(()),
-    };
-    sent.expect("the reply");
-}
-
-/// Without a successor: whoever waits gets an error soon, and then it can be unmounted.
+/// Without a successor: whoever waits gets an error soon, nothing is left, and then it can be
+/// unmounted.
 #[track_caller]
 fn dies(env: &Env, point: Point, expected: impl Fn(&Asking) -> Errno) {
-    for asking in ALL {
-        let before = before(env, asking);
-        let mut stage = Stage::new(env);
-        let name = asking.opcode.name();
-        let caller = stage.play(asking, before, point, false);
+    for asking in ALL.iter().filter(|asking| gets_there(asking, point)) {
+        let mut stage = Stage::new(env, asking, "");
+        let control = stage.control(env);
+        let caller = stage.play(env, asking, point, false);
         let killed = Instant::now();
         if point != Point::Replied {
-            match caller.ended_within(SOON * slowness()) {
-                Some(WaitStatus::Exited(_, code)) => {
-                    assert_eq!(Errno::from_raw(code), expected(asking), "{name}");
-                }
-                other => panic!("{name}: {other:?}, {:?} later", killed.elapsed()),
+            let code = match caller.ended_within(SOON * slowness()) {
+                Some(WaitStatus::Exited(_, code)) => code,
+                other => panic!("{asking}: {other:?}, {:?} later", killed.elapsed()),
+            };
+            match asking.opcode {
+                _ if asking.is_left_alone => assert_eq!(code, 0, "{asking}"),
+                // It has no error: a block that is not known is the first.
+                Opcode::Bmap => assert_eq!(code, 0, "{asking}"),
+                _ => assert_eq!(Errno::from_raw(code), expected(asking), "{asking}"),
             }
         }
         let after = sys::stat(&stage.dir).map(drop);
         match asking.opcode {
             // Attributes that were answered are cached.
-            Opcode::Getattr if point == Point::Replied => after.expect(name),
+            Opcode::Getattr if point == Point::Replied => {
+                after.unwrap_or_else(|error| panic!("{asking}: {error}"))
+            }
             _ => system::assert_errno(after, Errno::ENOTCONN),
         }
-        stage
-            .mount
-            .unmount()
-            .map_err(|(_, error)| error)
-            .expect("umount");
+        eventually("nothing waits", || {
+            read_to_string(control.join("waiting")).is_ok_and(|waiting| waiting == "0\n")
+        });
+        stage.unmount();
     }
 }
 
-/// The error of a request that was aborted. The page cache has one error for all.
+/// The error of a request that was aborted. The page cache has one error for all, and poll(2) one
+/// event.
 fn aborted(asking: &Asking) -> Errno {
     match asking.opcode {
-        Opcode::Read => Errno::EIO,
+        Opcode::Read | Opcode::Poll => Errno::EIO,
         _ => Errno::ECONNABORTED,
     }
 }
@@ -306,38 +135,88 @@ fn dies_after_it_has_answered(env: &Env) {
     dies(env, Point::Replied, |_| unreachable!());
 }
 
-/// With a successor that has the device and calls `resend`: whoever waits gets its answer.
+/// How a successor comes to have what the dead daemon had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// It has the device, and waits for what is put back by itself.
+    Waits,
+    /// It has the device, and sends the notification.
+    Notifies,
+    /// It has the device, and somebody writes to the control file.
+    ControlFile,
+    /// The mount recovers, and it attaches to it.
+    Attaches,
+}
+
+/// With a successor: whoever waits gets its answer, to what was asked for once.
 #[track_caller]
-fn succeeded(env: &Env, point: Point, resend: impl Fn(&Channel, &Path)) {
-    for asking in ALL {
-        let before = before(env, asking);
-        let mut stage = Stage::new(env);
-        let name = asking.opcode.name();
-        let caller = stage.play(asking, before, point, true);
-        let channel = stage.channel.as_ref().expect("the device");
-        resend(channel, &stage.dir);
-        if point != Point::Replied {
-            let again = fs::next(channel);
-            assert_eq!(again.opcode(), asking.opcode);
-            let marked = again.unique() & rawfuse::abi::UNIQUE_RESEND != 0;
-            let had_it = matches!(point, Point::Read | Point::ReplyCopy);
-            assert_eq!(marked, had_it, "{name}");
-            reply(channel, &again, answer(&mut asking.model(), &again));
-            assert_eq!(caller.code(), 0, "{name}");
+fn succeeded(env: &Env, point: Point, how: How) {
+    succeeded_with(env, point, how, ALL);
+}
+
+#[track_caller]
+fn succeeded_with(env: &Env, point: Point, how: How, all: &[Asking]) {
+    let option = match how {
+        How::Attaches => "recover",
+        _ => "",
+    };
+    for asking in all.iter().filter(|asking| gets_there(asking, point)) {
+        let mut stage = Stage::new(env, asking, option);
+        let caller = stage.play(env, asking, point, how != How::Attaches);
+        if how == How::Attaches {
+            stage.attach(env);
         }
-        // There is no more than one of each, but for what files that were open and inodes that are gone leave
-        // to be told.
-        while channel
-            .wait_readable(Duration::from_millis(50))
-            .expect("poll")
-        {
+        let channel = stage.channel.as_ref().expect("the device");
+        match how {
+            How::Waits => assert!(channel.wait_readable(PATIENCE).expect("poll")),
+            How::Notifies => by_notification(channel),
+            How::ControlFile => {
+                std::fs::write(stage.control(env).join("resend"), "1").expect("resend");
+            }
+            How::Attaches => {}
+        }
+        let mut model = asking.model();
+        // A FORGET that was read has arrived.
+        let is_over = match asking.opcode {
+            Opcode::Forget => matches!(point, Point::Read | Point::Replied),
+            _ => point == Point::Replied,
+        };
+        if !is_over {
+            let again = fs::next(channel);
+            assert!(asking.is_made_by(&again), "{asking}: {:?}", again.request());
+            let marked = again.unique() & abi::UNIQUE_RESEND != 0;
+            let had_it = matches!(point, Point::Read | Point::ReplyCopy);
+            assert_eq!(marked, had_it, "{asking}");
+            reply(channel, &again, answer(&mut model, &again));
+        }
+        // It comes once. There is no more, but for what files that were open, what was written back, and
+        // inodes that are gone leave to be told.
+        let mut has_ended = point == Point::Replied;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let pause = Duration::from_millis(50);
+            if !channel.wait_readable(pause).expect("poll") {
+                if has_ended {
+                    break;
+                }
+                if let Some(status) = caller.ended_within(Duration::ZERO) {
+                    assert_eq!(status, WaitStatus::Exited(caller.pid(), 0), "{asking}");
+                    has_ended = true;
+                }
+                assert!(Instant::now() < end, "{asking}: its caller waits");
+                continue;
+            }
             let req = fs::next(channel);
             match req.opcode() {
-                Opcode::Flush | Opcode::Release | Opcode::Releasedir => {
-                    reply(channel, &req, Answer::Bytes(Vec::new()));
-                }
-                Opcode::Forget | Opcode::BatchForget => {}
-                _ => panic!("{name}: {:?}", req.request()),
+                _ if asking.is_made_by(&req) => panic!("{asking} comes twice"),
+                Opcode::Flush
+                | Opcode::Release
+                | Opcode::Releasedir
+                | Opcode::Setattr
+                | Opcode::Fsync
+                | Opcode::Forget
+                | Opcode::BatchForget => reply(channel, &req, answer(&mut model, &req)),
+                _ => panic!("{asking}: {:?}", req.request()),
             }
         }
     }
@@ -348,55 +227,77 @@ fn by_notification(channel: &Channel) {
 }
 
 fn successor_after_it_did_not_read(env: &Env) {
-    succeeded(env, Point::Unread, |channel, _| by_notification(channel));
+    succeeded(env, Point::Unread, How::Notifies);
 }
 
 fn successor_after_it_had_read(env: &Env) {
-    succeeded(env, Point::Read, |channel, _| by_notification(channel));
+    succeeded(env, Point::Read, How::Notifies);
 }
 
 fn successor_after_it_had_answered(env: &Env) {
-    succeeded(env, Point::Replied, |channel, _| by_notification(channel));
+    succeeded(env, Point::Replied, How::Notifies);
 }
 
 fn successor_by_the_control_file(env: &Env) {
     if !env.is_rust() {
-        crate::runner::skip("C FUSE has no such file");
+        skip("C FUSE has no such file");
     }
-    for point in [Point::Unread, Point::Read] {
-        succeeded(env, point, |_, dir| {
-            std::fs::write(fs::control_dir(env, dir).join("resend"), "1").expect("resend");
-        });
-    }
+    succeeded_with(env, Point::Unread, How::ControlFile, &ALL[..3]);
+    succeeded(env, Point::Read, How::ControlFile);
 }
 
 /// C FUSE ends with EIO what was in a copy.
 fn skip_on_c_fuse(env: &Env) {
     if !env.is_rust() {
-        crate::runner::skip("C FUSE gives up what was in a copy");
+        skip("C FUSE gives up what was in a copy");
     }
 }
 
 fn successor_after_it_died_while_it_read(env: &Env) {
     skip_on_c_fuse(env);
     // It comes back by itself, and was never sent.
-    succeeded(env, Point::ReadCopy, |channel, _| {
-        assert!(channel.wait_readable(PATIENCE).expect("poll"));
-    });
-    succeeded(env, Point::ReadCopy, |channel, _| by_notification(channel));
+    succeeded(env, Point::ReadCopy, How::Waits);
+    succeeded_with(env, Point::ReadCopy, How::Notifies, &ALL[..3]);
 }
 
 fn successor_after_it_died_while_it_answered(env: &Env) {
     skip_on_c_fuse(env);
-    succeeded(env, Point::ReplyCopy, |channel, _| by_notification(channel));
+    succeeded(env, Point::ReplyCopy, How::Notifies);
+}
+
+fn recovers(env: &Env, point: Point) {
+    if !env.is_rust() {
+        skip("Linux does not have the option");
+    }
+    succeeded(env, point, How::Attaches);
+}
+
+fn recovers_before_it_reads(env: &Env) {
+    recovers(env, Point::Unread);
+}
+
+fn recovers_while_it_reads(env: &Env) {
+    recovers(env, Point::ReadCopy);
+}
+
+fn recovers_after_it_has_read(env: &Env) {
+    recovers(env, Point::Read);
+}
+
+fn recovers_while_it_answers(env: &Env) {
+    recovers(env, Point::ReplyCopy);
+}
+
+fn recovers_after_it_has_answered(env: &Env) {
+    recovers(env, Point::Replied);
 }
 
 fn successor_that_waits_gets_what_it_died_reading(env: &Env) {
     skip_on_c_fuse(env);
-    let mut stage = Stage::new(env);
+    let mut stage = Stage::new(env, &ALL[0], "");
     let successor = stage.channel.as_ref().expect("the device").try_clone();
     let successor = successor.expect("dup");
-    let caller = stage.play_while(&ALL[0], 0, Point::ReadCopy, true, || {
+    let caller = stage.play_while(env, &ALL[0], Point::ReadCopy, true, || {
         // Threads may be started now: no more processes are.
         call(move || {
             let mut bytes = vec![0; 256 << 10];
@@ -413,7 +314,7 @@ fn successor_that_waits_gets_what_it_died_reading(env: &Env) {
 
 /// Memory that is not there is the daemon's mistake, and no reason to try again.
 fn what_breaks_off_for_another_reason_ends(env: &Env) {
-    let mut stage = Stage::new(env);
+    let mut stage = Stage::new(env, &ALL[0], "");
     let channel = stage.channel.take().expect("the device");
     for reads in [true, false] {
         let dir = stage.dir.clone();

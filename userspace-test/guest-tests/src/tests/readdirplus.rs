@@ -7,7 +7,11 @@ use crate::{
     caller::{eventually, process},
     env::Env,
     fs::Fs,
-    model::{answer, Answer, Model, Served, DIR, FILE, INNER, LINK},
+    model::{
+        answer,
+        plus::{record, row},
+        Answer, Model, Served, DIR, FILE, INNER, LINK,
+    },
     sys, system,
     tests::tests,
 };
@@ -17,7 +21,6 @@ use rawfuse::{
     Errno,
 };
 use std::{collections::BTreeMap, io, time::Duration};
-use zerocopy::IntoBytes;
 
 tests![
     what_is_on_the_wire,
@@ -42,36 +45,6 @@ tests![
 
 const PLUS: u64 = init_flags::DO_READDIRPLUS;
 const AUTO: u64 = init_flags::DO_READDIRPLUS | init_flags::READDIRPLUS_AUTO;
-
-/// An entry, with what a lookup of it gives.
-fn record(entry: abi::EntryOut, off: u64, name: &[u8]) -> Vec<u8> {
-    let head = abi::Direntplus {
-        entry_out: entry,
-        dirent: abi::Dirent {
-            ino: entry.attr.ino,
-            off,
-            namelen: name.len() as u32,
-            r#type: entry.attr.mode >> 12,
-        },
-    };
-    let mut bytes = head.as_bytes().to_vec();
-    bytes.extend_from_slice(name);
-    bytes.resize(bytes.len().next_multiple_of(8), 0);
-    bytes
-}
-
-/// The whole of a directory of the model, from `offset` on, but for the dots, at the offsets that it
-/// has for READDIR.
-fn row(model: &mut Model, dir: u64, offset: u64) -> Vec<u8> {
-    let entries: Vec<_> = model.node(dir).entries.clone().into_iter().collect();
-    let mut bytes = Vec::new();
-    for (off, (name, nodeid)) in (3..).zip(entries) {
-        if off > offset {
-            bytes.extend(record(model.entry(nodeid), off, name.as_bytes()));
-        }
-    }
-    bytes
-}
 
 fn served(env: &Env, flags: u64, model: Model) -> Served {
     let served = Served::new(Fs::with_flags(env, flags), model);

@@ -6,19 +6,19 @@ use crate::{
     caller::{eventually, process, Process},
     env::{slowness, Env},
     fs::{Fs, Req},
-    model::{Answer, Model, FILE},
+    model::{plus, Answer, Model, FILE, LINK},
     runner::skip,
     sys, system,
     tests::tests,
 };
 use nix::sys::{signal::Signal, wait::WaitStatus};
 use rawfuse::{
-    abi::{self, Opcode},
+    abi::{self, init_flags, Opcode},
     Errno, Operation,
 };
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
     io::{self, Read},
     path::Path,
     thread,
@@ -29,7 +29,7 @@ use zerocopy::FromBytes;
 tests![
     is_named => 60,
     is_killed_and_what_it_was_granted_is_given_back => 120,
-    is_killed_and_granted_nothing => 60,
+    is_killed_and_granted_nothing => 120,
     is_killed_and_aborted => 60,
     abort_frees_all => 60,
     flags_are_shown,
@@ -41,80 +41,117 @@ struct Stuck {
     opcode: Opcode,
     nodeid: u64,
     call: fn(&Path) -> io::Result<()>,
-    /// What its late answer grants, and how that is given back.
-    given_back: Option<Opcode>,
+    /// What gives back what its late answer grants, in the order in which that comes.
+    given_back: &'static [Opcode],
+    /// What comes besides, since the caller had something open that its death closes.
+    closes: &'static [Opcode],
 }
 
-/// Every operation that grants something is in here, beside some that do not. (Locks have their own
-/// tests: what is granted late depends on what the file system knows of them.)
-const STUCK: [Stuck; 11] = [
+const fn stuck(opcode: Opcode, nodeid: u64, call: fn(&Path) -> io::Result<()>) -> Stuck {
     Stuck {
-        opcode: Opcode::Lookup,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::stat(&dir.join("file")).map(drop),
-        given_back: Some(Opcode::Forget),
-    },
-    Stuck {
-        opcode: Opcode::Mknod,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::mknod(&dir.join("new"), libc::S_IFREG | 0o644, 0),
-        given_back: Some(Opcode::Forget),
-    },
-    Stuck {
-        opcode: Opcode::Mkdir,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::mkdir(&dir.join("new"), 0o755),
-        given_back: Some(Opcode::Forget),
-    },
-    Stuck {
-        opcode: Opcode::Symlink,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::symlink("elsewhere", &dir.join("new")),
-        given_back: Some(Opcode::Forget),
-    },
-    Stuck {
-        opcode: Opcode::Link,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::link(&dir.join("file"), &dir.join("new")),
-        given_back: Some(Opcode::Forget),
-    },
-    Stuck {
-        opcode: Opcode::Open,
-        nodeid: FILE,
-        call: |dir| sys::open(&dir.join("file")).map(drop),
-        given_back: Some(Opcode::Release),
-    },
-    Stuck {
-        opcode: Opcode::Opendir,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::open_with(dir, libc::O_DIRECTORY).map(drop),
-        given_back: Some(Opcode::Releasedir),
-    },
-    Stuck {
-        opcode: Opcode::Getattr,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::stat(dir).map(drop),
-        given_back: None,
-    },
-    Stuck {
-        opcode: Opcode::Access,
-        nodeid: abi::ROOT_ID,
-        call: |dir| sys::access(dir, libc::R_OK),
-        given_back: None,
-    },
-    Stuck {
-        opcode: Opcode::Readlink,
-        nodeid: crate::model::LINK,
-        call: |dir| sys::readlink(&dir.join("link")).map(drop),
-        given_back: None,
-    },
-    Stuck {
-        opcode: Opcode::Read,
-        nodeid: FILE,
-        call: |dir| sys::open(&dir.join("file"))?.read(&mut [0; 8]).map(drop),
-        given_back: None,
-    },
+        opcode,
+        nodeid,
+        call,
+        given_back: &[],
+        closes: &[],
+    }
+}
+
+impl Stuck {
+    const fn gives_back(self, given_back: &'static [Opcode]) -> Self {
+        Self { given_back, ..self }
+    }
+
+    const fn closes(self, closes: &'static [Opcode]) -> Self {
+        Self { closes, ..self }
+    }
+}
+
+/// What all that is in here has to be agreed on for.
+const FLAGS: u64 = init_flags::DO_READDIRPLUS | init_flags::POSIX_LOCKS | init_flags::FLOCK_LOCKS;
+
+const ROOT: u64 = abi::ROOT_ID;
+
+/// Every operation that grants something is in here, beside some that do not.
+const STUCK: &[Stuck] = &[
+    stuck(Opcode::Lookup, ROOT, |dir| {
+        sys::stat(&dir.join("file")).map(drop)
+    })
+    .gives_back(&[Opcode::Forget]),
+    stuck(Opcode::Mknod, ROOT, |dir| {
+        sys::mknod(&dir.join("new"), libc::S_IFREG | 0o644, 0)
+    })
+    .gives_back(&[Opcode::Forget]),
+    stuck(Opcode::Mkdir, ROOT, |dir| {
+        sys::mkdir(&dir.join("new"), 0o755)
+    })
+    .gives_back(&[Opcode::Forget]),
+    stuck(Opcode::Symlink, ROOT, |dir| {
+        sys::symlink("elsewhere", &dir.join("new"))
+    })
+    .gives_back(&[Opcode::Forget]),
+    stuck(Opcode::Link, ROOT, |dir| {
+        sys::link(&dir.join("file"), &dir.join("new"))
+    })
+    .gives_back(&[Opcode::Forget]),
+    stuck(Opcode::Create, ROOT, |dir| {
+        sys::open_with(&dir.join("new"), libc::O_CREAT | libc::O_RDWR).map(drop)
+    })
+    .gives_back(&[Opcode::Release, Opcode::Forget]),
+    stuck(Opcode::Tmpfile, ROOT, |dir| {
+        sys::open_with(dir, libc::O_TMPFILE | libc::O_RDWR).map(drop)
+    })
+    .gives_back(&[Opcode::Release, Opcode::Forget]),
+    stuck(Opcode::Open, FILE, |dir| {
+        sys::open(&dir.join("file")).map(drop)
+    })
+    .gives_back(&[Opcode::Release]),
+    stuck(Opcode::Opendir, ROOT, |dir| {
+        sys::open_with(dir, libc::O_DIRECTORY).map(drop)
+    })
+    .gives_back(&[Opcode::Releasedir]),
+    stuck(Opcode::Readdirplus, ROOT, |dir| sys::list(dir).map(drop))
+        .gives_back(&[Opcode::Forget])
+        .closes(&[Opcode::Releasedir]),
+    stuck(Opcode::Setlk, FILE, |dir| lock(dir, libc::F_SETLK))
+        .gives_back(&[Opcode::Setlk])
+        .closes(&[Opcode::Flush, Opcode::Release]),
+    stuck(Opcode::Setlkw, FILE, |dir| lock(dir, libc::F_SETLKW))
+        .gives_back(&[Opcode::Setlk])
+        .closes(&[Opcode::Flush, Opcode::Release]),
+    // A lock of an open file goes with it.
+    stuck(Opcode::Setlk, FILE, |dir| lock(dir, libc::F_OFD_SETLK))
+        .gives_back(&[Opcode::Release])
+        .closes(&[Opcode::Flush]),
+    stuck(Opcode::Setlkw, FILE, |dir| {
+        sys::flock(&open(dir)?, libc::LOCK_EX)
+    })
+    .gives_back(&[Opcode::Release])
+    .closes(&[Opcode::Flush]),
+    stuck(Opcode::Setlk, FILE, |dir| {
+        sys::flock(&open(dir)?, libc::LOCK_EX | libc::LOCK_NB)
+    })
+    .gives_back(&[Opcode::Release])
+    .closes(&[Opcode::Flush]),
+    stuck(Opcode::Getattr, ROOT, |dir| sys::stat(dir).map(drop)),
+    stuck(Opcode::Access, ROOT, |dir| sys::access(dir, libc::R_OK)),
+    stuck(Opcode::Readlink, LINK, |dir| {
+        sys::readlink(&dir.join("link")).map(drop)
+    }),
+    stuck(Opcode::Read, FILE, |dir| {
+        open(dir)?.read(&mut [0; 8]).map(drop)
+    })
+    .closes(&[Opcode::Flush, Opcode::Release]),
 ];
+
+fn open(dir: &Path) -> io::Result<File> {
+    sys::open_with(&dir.join("file"), libc::O_RDWR)
+}
+
+fn lock(dir: &Path, command: i32) -> io::Result<()> {
+    let mut lock = sys::file_lock(libc::F_WRLCK, 3, 10);
+    sys::fcntl_lock(&open(dir)?, command, &mut lock)
+}
 
 /// A process that is stuck, and its request, which the daemon has read.
 struct Scene {
@@ -128,8 +165,9 @@ struct Scene {
 impl Scene {
     #[track_caller]
     fn new(env: &Env, stuck: &'static Stuck) -> Self {
-        let fs = Fs::new(env);
+        let fs = Fs::with_flags(env, FLAGS);
         let mut model = Model::cached();
+        model.readdirplus = plus::row;
         let caller = process(|| {
             fs::write("/proc/self/comm", comm(stuck)).expect("a name");
             system::errno((stuck.call)(&fs.dir))
@@ -181,11 +219,9 @@ impl Scene {
             answer(&self.fs, &mut self.model, &req);
             rest.push(req);
         }
-        // The signal; and a READ's file was open, and is closed by its caller's death.
-        rest.retain(|req| match req.opcode() {
-            Opcode::Interrupt => false,
-            Opcode::Flush | Opcode::Release => self.stuck.opcode != Opcode::Read,
-            _ => true,
+        rest.retain(|req| {
+            let opcode = req.opcode();
+            opcode != Opcode::Interrupt && !self.stuck.closes.contains(&opcode)
         });
         rest
     }
@@ -206,8 +242,16 @@ fn comm(stuck: &Stuck) -> String {
     format!("in-{}", stuck.opcode.name())
 }
 
+/// What a daemon answers that grants all locks.
+fn granting(model: &mut Model, req: &Req) -> Answer {
+    match req.opcode() {
+        Opcode::Setlk | Opcode::Setlkw => Answer::Bytes(Vec::new()),
+        _ => model.answer(req),
+    }
+}
+
 fn answer(fs: &Fs, model: &mut Model, req: &Req) {
-    match model.answer(req) {
+    match granting(model, req) {
         Answer::Bytes(bytes) => fs.reply_bytes(req, &bytes),
         Answer::Error(error) => fs.reply_error(req, error),
         Answer::Nothing => {}
@@ -237,7 +281,7 @@ fn needs_rust(env: &Env, why: &str) {
 
 fn is_named(env: &Env) {
     needs_rust(env, "C FUSE has no such file");
-    for stuck in &STUCK {
+    for stuck in STUCK {
         let scene = Scene::new(env, stuck);
         thread::sleep(Duration::from_millis(20));
         let fields = shown(env, &scene.fs, scene.req.unique());
@@ -262,7 +306,7 @@ const GONE: Duration = Duration::from_millis(100);
 
 fn is_killed_and_what_it_was_granted_is_given_back(env: &Env) {
     needs_rust(env, "C FUSE keeps the caller until the reply comes");
-    for stuck in &STUCK {
+    for stuck in STUCK {
         let name = stuck.opcode.name();
         let mut times = Vec::new();
         // The machine is emulated, and shared.
@@ -284,30 +328,50 @@ fn is_killed_and_what_it_was_granted_is_given_back(env: &Env) {
 fn is_given_back(env: &Env, scene: &mut Scene) {
     let name = scene.name();
     let before = scene.model.lookups.clone();
-    let Answer::Bytes(bytes) = scene.model.answer(&scene.req) else {
+    let Answer::Bytes(bytes) = granting(&mut scene.model, &scene.req) else {
         panic!("{name} fails");
     };
+    let granted = scene.model.lookups != before;
+    assert_eq!(
+        granted,
+        scene.stuck.given_back.contains(&Opcode::Forget),
+        "{name}"
+    );
     scene.fs.reply_bytes(&scene.req, &bytes);
     let mut given_back = Vec::new();
     for req in scene.rest() {
         match req.operation() {
-            Operation::Forget(arg) => {
-                let (entry, _) = abi::EntryOut::read_from_prefix(&bytes).expect("an entry");
-                assert_eq!((req.nodeid(), arg.nlookup), (entry.nodeid, 1), "{name}");
+            Operation::Release(arg) if scene.stuck.closes.contains(&Opcode::Flush) => {
+                let locked: abi::LkIn = scene.req.arg();
+                // A lock of the open file needs no more than that; one by flock(2) is named.
+                let owner = match locked.lk_flags & abi::lk_flags::FLOCK {
+                    0 => 0,
+                    _ => locked.owner,
+                };
+                assert_eq!((arg.fh, arg.lock_owner), (locked.fh, owner), "{name}");
             }
             Operation::Release(arg) | Operation::Releasedir(arg) => {
-                let (open, _) = abi::OpenOut::read_from_prefix(&bytes).expect("an open file");
-                assert_eq!(
-                    (req.nodeid(), arg.fh),
-                    (scene.stuck.nodeid, open.fh),
-                    "{name}"
-                );
+                assert_eq!((req.nodeid(), arg.fh), opened(scene, &bytes), "{name}");
+            }
+            Operation::Setlk(arg) => {
+                let locked: abi::LkIn = scene.req.arg();
+                assert_eq!((arg.fh, arg.owner), (locked.fh, locked.owner), "{name}");
+                let (unlock, lock) = (arg.lk, locked.lk);
+                assert_eq!((unlock.start, unlock.end), (lock.start, lock.end), "{name}");
+                assert_eq!(unlock.r#type, libc::F_UNLCK as u32, "{name}");
+            }
+            // They are counted below, and may come as one.
+            Operation::Forget(_) | Operation::BatchForget(_) => {
+                if given_back.last() != Some(&Opcode::Forget) {
+                    given_back.push(Opcode::Forget);
+                }
+                continue;
             }
             _ => panic!("{} after a late {name}", req.opcode().name()),
         }
         given_back.push(req.opcode());
     }
-    assert_eq!(given_back, Vec::from_iter(scene.stuck.given_back), "{name}");
+    assert_eq!(given_back, scene.stuck.given_back, "{name}");
     // The kernel has the nodes that it had, and no more.
     let mut after = scene.model.lookups.clone();
     after.retain(|node, count| *count != 0 || before.contains_key(node));
@@ -316,9 +380,22 @@ fn is_given_back(env: &Env, scene: &mut Scene) {
     scene.fs.unmount();
 }
 
+/// The node and the handle of what the answer opens.
+fn opened(scene: &Scene, bytes: &[u8]) -> (u64, u64) {
+    let (nodeid, bytes) = match scene.stuck.opcode {
+        Opcode::Create | Opcode::Tmpfile => {
+            let (entry, rest) = abi::EntryOut::read_from_prefix(bytes).expect("an entry");
+            (entry.nodeid, rest)
+        }
+        _ => (scene.stuck.nodeid, bytes),
+    };
+    let (open, _) = abi::OpenOut::read_from_prefix(bytes).expect("an open file");
+    (nodeid, open.fh)
+}
+
 fn is_killed_and_granted_nothing(env: &Env) {
     needs_rust(env, "C FUSE keeps the caller until the reply comes");
-    for stuck in &STUCK {
+    for stuck in STUCK {
         for nonsense in [false, true] {
             let mut scene = Scene::new(env, stuck);
             scene.kill();
@@ -328,9 +405,12 @@ fn is_killed_and_granted_nothing(env: &Env) {
             } else {
                 scene.fs.reply_error(&scene.req, Errno::ENOENT);
             }
-            let rest = scene.rest();
-            let opcodes: Vec<_> = rest.iter().map(Req::opcode).collect();
-            assert_eq!(opcodes, [], "{}", scene.name());
+            let mut rest: Vec<_> = scene.rest().iter().map(Req::opcode).collect();
+            // A file that was open is closed, whatever was granted.
+            rest.retain(|opcode| {
+                *opcode != Opcode::Release || !stuck.closes.contains(&Opcode::Flush)
+            });
+            assert_eq!(rest, [], "{}", scene.name());
             scene.is_over(env);
             scene.fs.unmount();
         }
@@ -339,7 +419,7 @@ fn is_killed_and_granted_nothing(env: &Env) {
 
 fn is_killed_and_aborted(env: &Env) {
     needs_rust(env, "C FUSE keeps the caller until the reply comes");
-    for stuck in &STUCK {
+    for stuck in STUCK {
         let mut scene = Scene::new(env, stuck);
         scene.kill();
         fs::write(scene.fs.control(env).join("abort"), "1").expect("abort");
@@ -349,7 +429,7 @@ fn is_killed_and_aborted(env: &Env) {
 }
 
 fn abort_frees_all(env: &Env) {
-    for stuck in &STUCK {
+    for stuck in STUCK {
         let mut scene = Scene::new(env, stuck);
         let control = scene.fs.control(env);
         fs::write(control.join("abort"), "1").expect("abort");
@@ -371,7 +451,8 @@ fn abort_frees_all(env: &Env) {
 fn flags_are_shown(env: &Env) {
     needs_rust(env, "C FUSE has no such file");
     // Killed, so that it is closed by nobody who could be asked for.
-    let scene = Scene::new(env, &STUCK[7]);
+    let stuck = STUCK.iter().find(|stuck| stuck.opcode == Opcode::Getattr);
+    let scene = Scene::new(env, stuck.expect("it is among them"));
     scene.kill();
     let unique = scene.req.unique();
     let fields = shown(env, &scene.fs, unique);

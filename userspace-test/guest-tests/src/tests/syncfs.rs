@@ -4,19 +4,16 @@
 
 use crate::{
     env::Env,
-    fs::{fresh_dir, Fs},
-    loopdev::LoopDevice,
+    fs::Fs,
+    loopdev::{self, LoopDevice},
     model::{Answer, Model, Served},
-    runner, sys, system,
+    sys, system,
     tests::tests,
 };
-use nix::{
-    mount::{mount, MsFlags},
-    unistd::syncfs,
-};
+use nix::unistd::syncfs;
 use rawfuse::{
     abi::{self, Opcode},
-    answer_init, Channel, Errno, InitConfig, MountOptions,
+    answer_init, Errno, InitConfig,
 };
 use std::{fs::File, path::Path};
 
@@ -27,32 +24,9 @@ tests![
     is_not_sent_to_others,
 ];
 
-/// Mounts a block device, with `options` behind the usual ones.
-pub(super) fn try_block_device(env: &Env, options: &str) -> Result<(LoopDevice, Fs), nix::Error> {
-    let Some(device) = LoopDevice::new() else {
-        runner::skip("no loop device");
-    };
-    let channel = Channel::open(&env.kind).expect("the device");
-    let dir = fresh_dir();
-    let data = MountOptions::new(env.kind).data(&channel) + options;
-    mount(
-        Some(device.path.as_str()),
-        &dir,
-        Some(format!("{}blk", env.kind.fs_type).as_str()),
-        MsFlags::empty(),
-        Some(data.as_str()),
-    )?;
-    let fs = Fs {
-        channel,
-        mount: None,
-        dir,
-    };
-    Ok((device, fs))
-}
-
 /// A file system on a block device, with a directory of it that is open.
 pub(super) fn on_block_device(env: &Env, options: &str) -> (LoopDevice, Served, File) {
-    let (device, fs) = try_block_device(env, options).expect("mount");
+    let (device, fs) = loopdev::mount(env, options).expect("mount");
     let init = crate::fs::next(&fs.channel);
     answer_init(&fs.channel, &init.request(), &InitConfig::default())
         .expect("INIT answered")
