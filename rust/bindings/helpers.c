@@ -729,3 +729,26 @@ bool rust_fuse_waitqueue_active(struct wait_queue_head *queue)
 {
 	return waitqueue_active(queue);
 }
+
+/* Kernel threads that get signals, for KUnit tests. */
+
+#if IS_BUILTIN(CONFIG_KUNIT)
+const int RUST_FUSE_CONST_SIGKILL = SIGKILL;
+const int RUST_FUSE_CONST_SIGUSR1 = SIGUSR1;
+
+void rust_fuse_allow_signal(int signal)
+{
+	allow_signal(signal);
+}
+
+void rust_fuse_disallow_signal(int signal)
+{
+	disallow_signal(signal);
+	flush_signals(current);
+}
+
+void rust_fuse_send_signal(int signal, struct task_struct *task)
+{
+	send_sig(signal, task, 1);
+}
+#endif

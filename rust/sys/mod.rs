@@ -8,6 +8,8 @@
 
 mod bell;
 pub(crate) mod fifo;
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) mod kunit;
 mod lock;
 mod memory;
 mod park;

@@ -22,7 +22,7 @@ pub(super) struct Log {
 pub(super) const NOT_ENDED: i32 = 1;
 
 impl Log {
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Log {
             outcomes: [const { AtomicI32::new(NOT_ENDED) }; REQUESTS],
             ended: AtomicUsize::new(0),

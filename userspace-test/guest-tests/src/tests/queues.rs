@@ -24,6 +24,7 @@ tests![
     a_burst_of_reads_does_not_block_others,
     limit_can_be_raised_while_waiting,
     release_waits_for_its_reply_in_background,
+    unmounting_ends_what_is_in_flight,
     one_lookup_of_a_directory_at_a_time,
     parallel_lookups_with_the_flag,
 ];
@@ -217,8 +218,9 @@ fn limit_can_be_raised_while_waiting(env: &Env) {
     readahead.finish();
 }
 
-fn release_waits_for_its_reply_in_background(env: &Env) {
-    let fs = Fs::new(env);
+/// The RELEASE of a file, which nobody waits for.
+#[track_caller]
+fn released(fs: &Fs) -> Req {
     let path = fs.path("x");
     let caller = call(move || sys::open(&path).map(drop));
     let mut model = Model::cached();
@@ -229,10 +231,26 @@ fn release_waits_for_its_reply_in_background(env: &Env) {
     let flush = fs.expect(Opcode::Flush);
     fs.reply_bytes(&flush, &[]);
     caller.result().unwrap();
-    let release = fs.expect(Opcode::Release);
+    fs.expect(Opcode::Release)
+}
+
+fn release_waits_for_its_reply_in_background(env: &Env) {
+    let fs = Fs::new(env);
+    let release = released(&fs);
     assert_eq!(waiting(env, &fs), 1);
     fs.reply_bytes(&release, &[]);
     eventually("none waits", || waiting(env, &fs) == 0);
+}
+
+fn unmounting_ends_what_is_in_flight(env: &Env) {
+    let mut fs = Fs::new(env);
+    let release = released(&fs);
+    // The daemon need not answer, and cannot any more: nothing of it is left when this comes back.
+    fs.unmount();
+    let reply = fs.channel.reply_bytes(release.unique(), &[]);
+    system::assert_errno(reply, Errno::ENOENT);
+    let read = fs.channel.read(&mut vec![0; 1 << 20]);
+    system::assert_errno(read, Errno::ENODEV);
 }
 
 fn lookups(env: &Env, flags: u64) -> (Fs, Vec<Caller<io::Result<()>>>) {
