@@ -181,10 +181,11 @@ def check_files(tree):
                 yield f"{name}:{number}: unfinished: {line.strip()}"
 
 
-# The page with the table of the queues' rules, the heading above it, and how many rules there are.
+# The page with the tables of the queues' rules, the heading above them, and how many rules there are.
 RULES_PAGE = "docs/ARCHITECTURE.md"
 RULES_HEADING = "## The rules, and where they are shown\n"
 RULES = 8
+GUEST_TESTS = "userspace-test/guest-tests/src/tests"
 
 
 def functions(tree, *folders):
@@ -193,28 +194,44 @@ def functions(tree, *folders):
     return {name for path in paths for name in re.findall(r"\bfn (\w+)", code(path.read_text()))}
 
 
+def guest_tests(tree):
+    """The guest tests that there are, by their files: those that are listed, not all functions."""
+    tests = {}
+    for path in sorted((tree / GUEST_TESTS).glob("*.rs")):
+        listed = re.search(r"^tests!\[(.*?)\];", code(path.read_text()), re.MULTILINE | re.DOTALL)
+        if listed:
+            tests[path.stem] = set(re.findall(r"(\w+)(?: => \d+)?(?:,|$)", listed[1].strip()))
+    return tests
+
+
+def cells(line):
+    """What is in the row of a table. A bar in a cell has a backslash."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
 def check_rules(tree):
-    """Each rule of the queues has tests, and they exist."""
-    section = (tree / RULES_PAGE).read_text().partition(RULES_HEADING)[2].partition("\n## ")[0]
-    rows = {}
+    """Each rule of the queues has tests; and all tests that the page names exist."""
+    page = (tree / RULES_PAGE).read_text()
+    section = page.partition(RULES_HEADING)[2].partition("\n## ")[0]
+    guest = guest_tests(tree)
+    queue = functions(tree, "rust/queue", "userspace-test/queue-model/src")
+    shown = {}
     for line in section.splitlines():
-        if match := re.match(r"\| (\d+) \| ", line):
-            # A bar in a cell has a backslash.
-            rows[int(match[1])] = "|".join(re.split(r"(?<!\\)\|", line)[3:])
-    known = {"queue": functions(tree, "rust/queue", "userspace-test/queue-model/src")}
-    for rule in range(1, RULES + 1):
-        tests = re.findall(r"`([^`]+)`", rows.get(rule, ""))
-        if not tests:
-            yield f"{RULES_PAGE}: rule {rule} of the queues has no test in the table of rules"
+        row = cells(line) if line.startswith("| ") else []
+        # A rule has its number in front of what it is.
+        what = row[0] if row else ""
+        tests = re.findall(r"`([^`]+)`", " ".join(row[2 if what.isdecimal() else 1 :]))
+        tests = [test for test in tests if re.fullmatch(r"\w+(::\w+)?", test) and "_" in test]
+        shown[what] = tests
         for test in tests:
-            file, _, name = test.rpartition("::")
-            if file:
-                path = tree / f"userspace-test/guest-tests/src/tests/{file}.rs"
-                source = code(path.read_text()) if path.is_file() else ""
-                known.setdefault(file, set(re.findall(r"\bfn (\w+)", source)))
-            if name not in known[file or "queue"]:
-                where = f"guest-tests/src/tests/{file}.rs" if file else "rust/queue or queue-model/src"
-                yield f"{RULES_PAGE}: rule {rule} is shown by {test}, but there is no such test in {where}"
+            if "::" not in test and test.islower() and test not in queue:
+                yield f"{RULES_PAGE}: {what}: {test} is no test in rust/queue or queue-model/src"
+    for rule in range(1, RULES + 1):
+        if not shown.get(str(rule)):
+            yield f"{RULES_PAGE}: rule {rule} of the queues has no test in the table of rules"
+    for file, name in re.findall(r"`(\w+)::(\w+)`", page):
+        if file in guest and name not in guest[file]:
+            yield f"{RULES_PAGE}: there is no test {file}::{name} in {GUEST_TESTS}/{file}.rs"
 
 
 CHECKS = {"unsafe": check_unsafe, "safety": check_safety, "floors": check_floors, "files": check_files, "rules": check_rules}

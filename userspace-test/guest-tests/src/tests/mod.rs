@@ -42,6 +42,7 @@ mod notify_data;
 mod notify_entry;
 mod notify_inode;
 mod open;
+mod outputs;
 mod paths;
 mod pipe;
 mod poll;
@@ -172,6 +173,7 @@ pub fn all() -> Vec<Test> {
         suspend::tests(),
         control::tests(),
         debugfs::tests(),
+        outputs::tests(),
         fuseq::tests(),
         limits::tests(),
         programs::tests(),
