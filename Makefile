@@ -11,7 +11,7 @@ MODULE ?= rust_fuse
 SECTIONS ?=
 QUEUE_MODEL_ITERATIONS ?= 20000
 
-LABS := 1 2 3 5 6 7 8
+LABS := 1 2 3 4 5 6 7 8
 
 .PHONY: help run $(LABS:%=lab-%) test test-long parity conformance queue-model module kernel userspace shell bench lint fmt doc rust-analyzer clean
 # The scripts share what they build, one after the other.

@@ -41,7 +41,8 @@ def names():
 def command(*arguments):
     """What runs labs in a guest."""
     PAGES.mkdir(parents=True, exist_ok=True)
-    options = "--mem", "3072", "--share", PAGES
+    # A million inodes take memory, and time.
+    options = "--mem", "3072", "--timeout", "900", "--share", PAGES
     return [TOP / "qemu-scripts/guest", *options, "--", "labs", "--output", "/run/guest/share", *arguments]
 
 

@@ -4,7 +4,7 @@
 
 use crate::{
     events::{opcode_name, Event, What},
-    recording::{Fact, HEADER},
+    recording::{Fact, Sample, HEADER},
     system::queues::Waiting,
     trace::{Line, Malformed, Place},
 };
@@ -60,6 +60,8 @@ pub struct Story {
     pub connections: BTreeMap<u32, (String, String)>,
     /// Files that were open, by connection and node.
     pub paths: BTreeMap<(u32, u64), String>,
+    /// How full the queues were that hold no requests, where that has changed.
+    pub samples: Vec<Sample>,
     /// How many events are missing.
     pub lost: u64,
     /// There are lines of C fuse.
@@ -143,6 +145,7 @@ impl Builder {
                 path,
             }) => drop(self.story.paths.insert((connection, nodeid), path)),
             Some(Fact::Waits(connection, request)) => self.waits(connection, request),
+            Some(Fact::Sampled(sample)) => self.story.samples.push(sample),
             None => {}
         }
     }

@@ -4,13 +4,14 @@
 //! instance of its own: other tracing on the machine is left alone.
 
 use crate::{
-    recording::Fact,
+    recording::{Fact, Sample, SAMPLED},
     system::{caller::OpenFiles, System},
     tracefs::Instance,
 };
 use anyhow::{Context, Result};
 use nix::time::{clock_gettime, ClockId};
 use std::{
+    collections::HashMap,
     ffi::OsString,
     fs::File,
     io::{self, BufWriter, ErrorKind, Read, Write},
@@ -78,6 +79,7 @@ pub fn record(options: &Options) -> Result<Summary> {
         output: BufWriter::new(output),
         lines: 0,
         lost: false,
+        sampled: HashMap::new(),
     };
     instance.enable(true)?;
     let began = Instant::now();
@@ -89,6 +91,7 @@ pub fn record(options: &Options) -> Result<Summary> {
         && options.limit.is_none_or(|limit| began.elapsed() < limit)
     {
         recording.copy(&mut pipe)?;
+        recording.sample(&system, only)?;
         let left = options
             .limit
             .map(|limit| limit.saturating_sub(began.elapsed()));
@@ -97,6 +100,7 @@ pub fn record(options: &Options) -> Result<Summary> {
     instance.enable(false)?;
     let took = began.elapsed();
     recording.copy(&mut pipe)?;
+    recording.sample(&system, only)?;
     recording.say(&Fact::End(now()?))?;
     // What was mounted meanwhile has a name now.
     recording.describe_names(&System::look(), only)?;
@@ -149,6 +153,8 @@ struct Recording {
     output: BufWriter<File>,
     lines: u64,
     lost: bool,
+    /// What was said of each queue that is in no trace.
+    sampled: HashMap<(u32, &'static str), u64>,
 }
 
 impl Recording {
@@ -191,6 +197,34 @@ impl Recording {
                     nodeid,
                     path,
                 })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How full the queues are that are in no trace, where that has changed. What comes and goes between
+    /// two looks is not seen.
+    fn sample(&mut self, system: &System, only: Option<u32>) -> Result<()> {
+        for connection in &system.connections {
+            let number = connection.number;
+            if only.is_some_and(|only| only != number) {
+                continue;
+            }
+            // It may be gone by now, or C fuse's.
+            let Ok(Some(snapshot)) = connection.snapshot() else {
+                continue;
+            };
+            for queue in SAMPLED {
+                let now = snapshot.now(queue);
+                let said = self.sampled.insert((number, queue), now);
+                if said.unwrap_or(0) != now {
+                    self.say(&Fact::Sampled(Sample {
+                        queue: queue.into(),
+                        connection: number,
+                        at: self::now()?,
+                        now,
+                    }))?;
+                }
             }
         }
         Ok(())

@@ -39,7 +39,25 @@ pub enum Fact {
     },
     /// A request that was there when the recording began.
     Waits(u32, Waiting),
+    /// How full a queue was that holds no requests, and is in no trace.
+    Sampled(Sample),
 }
+
+/// How full a queue was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Its name.
+    pub queue: String,
+    /// Its connection.
+    pub connection: u32,
+    /// When, in microseconds.
+    pub at: u64,
+    /// How much it held.
+    pub now: u64,
+}
+
+/// The queues of which [`Sample`]s are taken.
+pub const SAMPLED: [&str; 2] = ["interrupts", "forgets"];
 
 impl Fact {
     /// Understands a line, less its beginning. None of what is not known here.
@@ -63,6 +81,12 @@ impl Fact {
                 connection: number("of")?.try_into().ok()?,
                 nodeid: number("nodeid")?,
             }),
+            "sampled" => Some(Fact::Sampled(Sample {
+                queue: word("sampled")?,
+                connection: number("of")?.try_into().ok()?,
+                at: micros(field(line, "at")?)?,
+                now: number("now")?,
+            })),
             "waits" => {
                 let (connection, request) = line.split_once(' ')?;
                 let connection = field(connection, "waits")?.parse().ok()?;
@@ -102,6 +126,14 @@ impl fmt::Display for Fact {
                 nodeid,
                 path,
             } => write!(f, "path={} of={connection} nodeid={nodeid}", escape(path)),
+            Fact::Sampled(sample) => write!(
+                f,
+                "sampled={} of={} at={} now={}",
+                escape(&sample.queue),
+                sample.connection,
+                seconds(&sample.at),
+                sample.now
+            ),
             Fact::Waits(connection, request) => write!(
                 f,
                 "waits={connection} request unique={} queue={} opcode={} nodeid={} pid={} age_us={} \
@@ -140,6 +172,12 @@ mod tests {
                 nodeid: 1 << 63,
                 path: "/mnt/a b/\n".into(),
             },
+            Fact::Sampled(Sample {
+                queue: "forgets".into(),
+                connection: 43,
+                at: 12_000_345,
+                now: 1_000_000,
+            }),
             Fact::Waits(
                 43,
                 Waiting {

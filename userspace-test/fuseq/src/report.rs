@@ -5,6 +5,7 @@
 
 use crate::{
     life::{Life, Story},
+    recording::SAMPLED,
     trace::Place,
 };
 use serde_json::{json, Value};
@@ -113,6 +114,14 @@ fn data(story: &Story, title: &str) -> Value {
     let paths = story.paths.iter().map(|((connection, nodeid), path)| {
         (format!("{connection}:{nodeid}"), Value::from(path.as_str()))
     });
+    let sampled = SAMPLED.map(|queue| {
+        let samples = story.samples.iter();
+        let points: Vec<Value> = samples
+            .filter(|sample| sample.queue == queue)
+            .map(|sample| json!([sample.connection, since(sample.at), sample.now]))
+            .collect();
+        json!({ "name": queue, "points": points })
+    });
     json!({
         "title": title,
         "length": since(story.to),
@@ -125,6 +134,7 @@ fn data(story: &Story, title: &str) -> Value {
         "connections": connections.into_values().collect::<Vec<_>>(),
         "paths": paths.collect::<serde_json::Map<_, _>>(),
         "requests": requests,
+        "sampled": sampled,
     })
 }
 

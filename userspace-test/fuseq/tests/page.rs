@@ -252,6 +252,20 @@ fn nothing_is_a_page_too() {
 }
 
 #[test]
+fn queues_without_requests_have_strips() {
+    let samples = "# fuseq: sampled=forgets of=43 at=100.01 now=300\n\
+        # fuseq: sampled=forgets of=43 at=100.03 now=0\n";
+    let story = Story::read((recording(20) + samples).as_bytes()).unwrap();
+    assert_eq!(story.samples.len(), 2);
+    let shown = open(&page(&story), "sampled", "", false);
+    assert_eq!(shown.console, "", "errors on the console");
+    let without = Story::read(recording(20).as_bytes()).unwrap();
+    let places = open(&page(&without), "not-sampled", "", false);
+    let depths = |shown: &Shown| shown.value("depths").parse::<u32>().unwrap();
+    assert_eq!(depths(&shown), depths(&places) + 1);
+}
+
+#[test]
 fn c_fuse_says_what_is_missing() {
     let trace = " cat-71 [000] ..... 1.000010: fuse_request_send: connection 5 req 4 opcode 3 (FUSE_GETATTR) len 56\n\
         \x20d-80 [000] ..... 1.000020: fuse_request_sent: connection 5 req 4 opcode 3 (FUSE_GETATTR)\n\

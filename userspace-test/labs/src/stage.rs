@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Stage {
     /// What the recording and the page are called, but for their ends.
     name: PathBuf,
+    /// Take less of what there is a million of.
+    pub small: bool,
 }
 
 /// A command that goes on while others are typed.
@@ -44,8 +46,9 @@ pub struct Done {
 
 impl Stage {
     /// The recording and the page are called `name`.
-    pub fn new(name: &Path) -> Self {
-        Self { name: name.into() }
+    pub fn new(name: &Path, small: bool) -> Self {
+        let name = name.into();
+        Self { name, small }
     }
 
     /// The recording of that suffix.

@@ -170,8 +170,22 @@ function strips() {
     .filter((strip) => strip.times.length > 0);
 }
 
+// The queues that hold no requests: how full they were when somebody looked.
+function sampled() {
+  return data.sampled.map(({ name, points }) => {
+    const now = new Map(), times = [], counts = [];
+    for (const [connection, at, count] of points) {
+      if (selection.connection !== "" && connection !== Number(selection.connection)) continue;
+      now.set(connection, count);
+      times.push(at);
+      counts.push([...now.values()].reduce((a, b) => a + b, 0));
+    }
+    return { name, times, counts, most: counts.reduce((a, b) => Math.max(a, b), 0) };
+  }).filter((strip) => strip.most > 0);
+}
+
 function drawDepths() {
-  const all = strips();
+  const all = [...strips(), ...sampled()];
   canvases.depths.style.height = Math.max(all.length * STRIP, 30) + "px";
   const frame = begin(canvases.depths);
   const { context, plot } = frame;
@@ -181,7 +195,7 @@ function drawDepths() {
     context.fillStyle = colours.line;
     context.fillRect(MARGIN, base, plot, 1);
     context.globalAlpha = view.place >= 0 && view.place !== strip.place ? 0.25 : 1;
-    context.fillStyle = colours.places[strip.place];
+    context.fillStyle = colours.places[strip.place] || colours.dim;
     fillSteps(frame, strip, view.from, view.to, top, height);
     context.globalAlpha = 1;
     context.fillRect(0, top + 4, 12, 12);
