@@ -9,6 +9,7 @@ mod abort;
 mod acl;
 mod attr;
 mod blksize;
+mod bmap;
 mod clone;
 mod control;
 mod create;
@@ -128,6 +129,7 @@ pub fn all() -> Vec<Test> {
         statx::tests(),
         syncfs::tests(),
         blksize::tests(),
+        bmap::tests(),
         xattr::tests(),
         cred::tests(),
         export::tests(),
