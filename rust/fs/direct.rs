@@ -11,7 +11,7 @@ use super::{
     io_mode::Parallel,
     mount::Mount,
     open::OpenFile,
-    read, write, writeback, INode,
+    read, setattr, write, writeback, INode,
 };
 use crate::{
     abi::{open_flags, read_flags, write_flags, ReadIn, WriteIn},
@@ -145,12 +145,16 @@ pub(super) fn write_past_cache(
     iov: &mut IovIterSource<'_>,
 ) -> Result<usize> {
     let start = io.position();
-    if inode.is_range_busy(start, start.saturating_add(iov.len() as u64)) {
+    let end = start.saturating_add(iov.len() as u64);
+    if inode.is_range_busy(start, end) {
         writeback::wait(inode);
     }
     let result = write_at(inode, file, start, iov, io.flags());
-    let end = result.ok().filter(|written| *written > 0);
-    inode::written(inode, end.map(|written| start + written as u64));
+    let written = result.unwrap_or(0);
+    inode::written(inode, (written > 0).then(|| start + written as u64));
+    if result.is_err() && end > inode.size() {
+        setattr::cut_off_rest(inode, file);
+    }
     result
 }
 

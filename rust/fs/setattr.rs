@@ -13,6 +13,7 @@ use super::{
 use crate::{
     abi::{fattr, SetattrIn},
     message::{op, Completion, Reply, Request},
+    sys,
     vfs::{
         file::LockOwner,
         inode_ops::IdMap,
@@ -21,7 +22,10 @@ use crate::{
         time::Ticks,
     },
 };
-use kernel::{prelude::*, sync::Arc};
+use kernel::{
+    prelude::*,
+    sync::{Arc, ArcBorrow},
+};
 
 const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
@@ -70,15 +74,14 @@ fn clear_set_ids(inode: &INode, changes: &mut Changes) -> Result {
     Ok(())
 }
 
-/// Has the daemon make the changes, and takes its attributes.
+/// Makes the changes that the running task may make.
 fn change(id_map: IdMap<'_>, inode: &INode, dentry: &DEntry, changes: &mut Changes) -> Result {
-    let (node, mount) = (inode.data(), Mount::of(inode));
+    let mount = Mount::of(inode);
     if !mount.default_permissions() {
         changes.force();
     }
     changes.prepare(id_map, dentry)?;
-    let size = changes.size();
-    if size.is_some() && !inode.is_regular() {
+    if changes.size().is_some() && !inode.is_regular() {
         return Err(EIO);
     }
     if changes.is_open() && mount.features().atomic_o_trunc {
@@ -87,7 +90,31 @@ fn change(id_map: IdMap<'_>, inode: &INode, dentry: &DEntry, changes: &mut Chang
         inode.truncate_page_cache(0);
         return Ok(());
     }
+    let file = changes.file::<RegularFile>().map(Arc::from);
+    send(id_map, inode, file, changes)
+}
 
+/// Cuts the file off where it has ended so far, as far as the kernel knows: a write behind that has
+/// failed, but the daemon may have taken some of it. The contents are locked exclusively. Who is being
+/// killed does not know what became of the write, which may yet succeed.
+pub(super) fn cut_off_rest(inode: &INode, file: ArcBorrow<'_, OpenFile>) {
+    if sys::is_dying() {
+        return;
+    }
+    let mut changes = Changes::to_size(inode.size());
+    // The write has an error of its own.
+    let _ = send(IdMap::none(), inode, Some(file.into()), &mut changes);
+}
+
+/// Has the daemon make the changes, by way of `file` if there is one, and takes its attributes.
+fn send(
+    id_map: IdMap<'_>,
+    inode: &INode,
+    file: Option<Arc<OpenFile>>,
+    changes: &mut Changes,
+) -> Result {
+    let (node, mount) = (inode.data(), Mount::of(inode));
+    let size = changes.size();
     let ahead = inode::is_ahead(inode);
     if ahead && (changes.mode().is_some() || changes.changes_owner() || changes.chooses_times()) {
         // What is written later would change them again, or no longer be allowed.
@@ -100,15 +127,15 @@ fn change(id_map: IdMap<'_>, inode: &INode, dentry: &DEntry, changes: &mut Chang
         changes.touch();
     }
 
+    let arguments = arguments(id_map, inode, file.as_deref(), changes, ahead);
     let late = Arc::new(
         Late {
-            _file: changes.file::<RegularFile>().map(Arc::from),
+            _file: file,
             inode: inode.grab().ok_or(ESTALE)?,
             _token: mount.pending.token(),
         },
         GFP_KERNEL,
     )?;
-    let arguments = arguments(id_map, inode, changes, ahead);
     let asked = Asked::known(mount);
     let request = Request::<op::Setattr>::new(&mount.connection, node.nodeid(), &arguments)?;
     let out = match mount.connection.call(request.then(late)) {
@@ -129,7 +156,13 @@ fn change(id_map: IdMap<'_>, inode: &INode, dentry: &DEntry, changes: &mut Chang
 }
 
 /// What the daemon is asked to change.
-fn arguments(id_map: IdMap<'_>, inode: &INode, changes: &Changes, ahead: bool) -> SetattrIn {
+fn arguments(
+    id_map: IdMap<'_>,
+    inode: &INode,
+    file: Option<&OpenFile>,
+    changes: &Changes,
+    ahead: bool,
+) -> SetattrIn {
     let mount = Mount::of(inode);
     let users = mount.connection.users();
     let mut arguments = SetattrIn::default();
@@ -156,7 +189,7 @@ fn arguments(id_map: IdMap<'_>, inode: &INode, changes: &Changes, ahead: bool) -
         valid |= fattr::ATIME | if atime.is_now { fattr::ATIME_NOW } else { 0 };
         (arguments.atime, arguments.atimensec) = parts(atime);
     }
-    let file = changes.file::<RegularFile>().filter(|_| !changes.is_open());
+    let file = file.filter(|_| !changes.is_open());
     let truncates_open = changes.size().is_some() && (file.is_some() || changes.is_open());
     if let Some(mtime) = changes.mtime() {
         // A daemon that truncates a file it has open sets the time by itself.

@@ -265,6 +265,12 @@ impl IdMap<'_> {
         Self(ptr, PhantomData)
     }
 
+    /// The map that leaves ids as they are.
+    pub(crate) fn none() -> Self {
+        // INVARIANT: It is there for good.
+        Self(&raw mut bindings::nop_mnt_idmap, PhantomData)
+    }
+
     /// The C pointer.
     pub(super) fn as_ptr(self) -> *mut bindings::mnt_idmap {
         self.0

@@ -41,6 +41,15 @@ impl Changes {
         unsafe { &mut *ptr.cast() }
     }
 
+    /// A new size, in bytes, and nothing else.
+    pub(crate) fn to_size(size: u64) -> Self {
+        let mut attr: bindings::iattr = pin_init::zeroed();
+        attr.ia_valid = bindings::ATTR_SIZE;
+        // CAST: What is larger than files can be is refused like a negative one.
+        attr.ia_size = size as i64;
+        Self(attr)
+    }
+
     fn has(&self, flags: u32) -> bool {
         self.0.ia_valid & flags != 0
     }

@@ -19,6 +19,7 @@ mod debugfs;
 mod device;
 mod dir;
 mod dircache;
+mod direct;
 mod epoch;
 mod export;
 mod faultd;
@@ -150,6 +151,7 @@ pub fn all() -> Vec<Test> {
         unlink::tests(),
         rename::tests(),
         write::tests(),
+        direct::tests(),
         writeback::tests(),
         mmap::tests(),
         range::tests(),

@@ -74,10 +74,10 @@ tests![
     contents_arrive_by_many_small_writes,
 ];
 
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// Bytes that are nowhere the same.
-fn pattern(len: usize) -> Vec<u8> {
+pub(super) fn pattern(len: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1du64;
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
@@ -90,7 +90,7 @@ fn pattern(len: usize) -> Vec<u8> {
     bytes
 }
 
-fn with_contents(fs: Fs, bytes: &[u8], open_flags: u32) -> Served {
+pub(super) fn with_contents(fs: Fs, bytes: &[u8], open_flags: u32) -> Served {
     let mut model = Model::cached();
     model.open_flags = open_flags;
     model.add(FILE, libc::S_IFREG | 0o644, bytes);
@@ -102,7 +102,7 @@ fn big(env: &Env) -> Fs {
 }
 
 /// Offset and size of each `WRITE` so far.
-fn writes(served: &Served) -> Vec<(u64, u32)> {
+pub(super) fn writes(served: &Served) -> Vec<(u64, u32)> {
     let model = served.model();
     let writes = model
         .log
@@ -117,19 +117,19 @@ fn writes(served: &Served) -> Vec<(u64, u32)> {
         .collect()
 }
 
-fn open_to_write(served: &Served, flags: i32) -> File {
+pub(super) fn open_to_write(served: &Served, flags: i32) -> File {
     sys::open_with(&served.path("file"), flags).expect("open")
 }
 
 #[track_caller]
-fn done(file: File, mut served: Served) {
+pub(super) fn done(file: File, mut served: Served) {
     drop(file);
     served.wait_for(Opcode::Release, 1);
     served.finish();
 }
 
 /// What the daemon has in the file.
-fn stored(served: &Served) -> Vec<u8> {
+pub(super) fn stored(served: &Served) -> Vec<u8> {
     served.model().node(FILE).data.clone()
 }
 
