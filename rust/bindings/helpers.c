@@ -272,6 +272,11 @@ void rust_fuse_folio_zero_range(struct folio *folio, size_t start, size_t length
 	folio_zero_range(folio, start, length);
 }
 
+void rust_fuse_flush_dcache_page(struct page *page)
+{
+	flush_dcache_page(page);
+}
+
 void rust_fuse_flush_dcache_folio(struct folio *folio)
 {
 	flush_dcache_folio(folio);

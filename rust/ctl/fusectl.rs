@@ -23,7 +23,7 @@ use crate::{
     vfs::{
         context::{FsContext, Spec, Value},
         dentry::{DEntry, LookupFlags, NewDEntry, Resolved},
-        file::{Borrowed, DirEmitter, FileOperations, Io, NewFile},
+        file::{Borrowed, DirEmitter, Ended, FileOperations, Io, NewFile},
         filesystem::{FileSystem, Properties, Registration, Tree},
         inode::{FileType, INode, Lookup, OwnedINode},
         inode_cache::INodeCache,
@@ -410,85 +410,100 @@ impl FileOperations for Plain {
         )
     }
 
-    fn read_iter(
+    fn read_iter<'a>(
         inode: &INode<FuseCtl>,
         file: Borrowed<'_, Self>,
-        io: &mut Io<'_>,
+        io: Io<'a>,
         iov: &mut IovIterDest<'_>,
-    ) -> Result<usize> {
-        let Some(connection) = live(inode) else {
-            return Ok(0);
-        };
-        let queue = connection.queue();
-        let mut text = file.text.lock();
-        if io.position() == 0 {
-            *text = match inode.data().kind() {
-                Kind::Waiting => text::number(queue.counts().waiting)?,
-                Kind::MaxBackground => text::number(queue.counts().max_background)?,
-                Kind::CongestionThreshold => text::number(queue.counts().congestion_threshold)?,
-                Kind::Latency => text::latency(&connection)?,
-                Kind::Queues => text::queues(&connection)?,
-                Kind::Directory | Kind::Abort | Kind::Flush | Kind::Resend => return Err(EINVAL),
-            };
-        }
-        let from = usize::try_from(io.position()).unwrap_or(usize::MAX);
-        let rest = text.get(from..).unwrap_or_default();
-        let copied = iov.copy_to_iter(rest);
-        if copied == 0 && !rest.is_empty() && !iov.is_empty() {
-            return Err(EFAULT);
-        }
-        io.advance(copied);
-        Ok(copied)
+    ) -> Ended<'a> {
+        io.end_by(|io| read(inode, &file, io, iov))
     }
 
-    fn write_iter(
+    fn write_iter<'a>(
         inode: &INode<FuseCtl>,
         _file: Borrowed<'_, Self>,
-        io: &mut Io<'_>,
+        io: Io<'a>,
         iov: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
-        let len = iov.len();
-        let kind = inode.data().kind();
-        match kind {
-            Kind::Abort => {
-                if let Some(connection) = live(inode) {
-                    let error = match connection.terms().abort_error {
-                        true => ECONNABORTED,
-                        false => ENODEV,
-                    };
-                    connection.queue().abort(error);
-                }
-            }
-            Kind::Flush | Kind::Resend => {
-                if let Some(connection) = live(inode) {
-                    match kind {
-                        Kind::Flush => connection.queue().flush(),
-                        _ => connection.queue().resend(),
-                    }
-                }
-            }
-            Kind::MaxBackground | Kind::CongestionThreshold => {
-                if io.position() != 0 {
-                    return Err(EINVAL);
-                }
-                let most = match kind {
-                    Kind::MaxBackground => &limits::MAX_USER_BGREQ,
-                    _ => &limits::MAX_USER_CONGTHRESH,
-                };
-                let limit = written_limit(iov, most)?;
-                if let Some(connection) = live(inode) {
-                    let queue = connection.queue();
-                    match kind {
-                        Kind::MaxBackground => queue.set_max_background(limit),
-                        _ => queue.set_congestion_threshold(limit),
-                    }
-                }
-            }
-            Kind::Directory | Kind::Waiting | Kind::Latency | Kind::Queues => return Err(EINVAL),
-        }
-        // The position stays: who writes once more writes another number.
-        Ok(len)
+    ) -> Ended<'a> {
+        io.end_by(|io| write(inode, io, iov))
     }
+}
+
+/// Reads one of the files, all of which say what is when they are read from their start.
+fn read(
+    inode: &INode<FuseCtl>,
+    file: &OpenText,
+    io: &mut Io<'_>,
+    iov: &mut IovIterDest<'_>,
+) -> Result<usize> {
+    let Some(connection) = live(inode) else {
+        return Ok(0);
+    };
+    let queue = connection.queue();
+    let mut text = file.text.lock();
+    if io.position() == 0 {
+        *text = match inode.data().kind() {
+            Kind::Waiting => text::number(queue.counts().waiting)?,
+            Kind::MaxBackground => text::number(queue.counts().max_background)?,
+            Kind::CongestionThreshold => text::number(queue.counts().congestion_threshold)?,
+            Kind::Latency => text::latency(&connection)?,
+            Kind::Queues => text::queues(&connection)?,
+            Kind::Directory | Kind::Abort | Kind::Flush | Kind::Resend => return Err(EINVAL),
+        };
+    }
+    let from = usize::try_from(io.position()).unwrap_or(usize::MAX);
+    let rest = text.get(from..).unwrap_or_default();
+    let copied = iov.copy_to_iter(rest);
+    if copied == 0 && !rest.is_empty() && !iov.is_empty() {
+        return Err(EFAULT);
+    }
+    io.advance(copied);
+    Ok(copied)
+}
+
+/// Writes to one of the files.
+fn write(inode: &INode<FuseCtl>, io: &mut Io<'_>, iov: &mut IovIterSource<'_>) -> Result<usize> {
+    let len = iov.len();
+    let kind = inode.data().kind();
+    match kind {
+        Kind::Abort => {
+            if let Some(connection) = live(inode) {
+                let error = match connection.terms().abort_error {
+                    true => ECONNABORTED,
+                    false => ENODEV,
+                };
+                connection.queue().abort(error);
+            }
+        }
+        Kind::Flush | Kind::Resend => {
+            if let Some(connection) = live(inode) {
+                match kind {
+                    Kind::Flush => connection.queue().flush(),
+                    _ => connection.queue().resend(),
+                }
+            }
+        }
+        Kind::MaxBackground | Kind::CongestionThreshold => {
+            if io.position() != 0 {
+                return Err(EINVAL);
+            }
+            let most = match kind {
+                Kind::MaxBackground => &limits::MAX_USER_BGREQ,
+                _ => &limits::MAX_USER_CONGTHRESH,
+            };
+            let limit = written_limit(iov, most)?;
+            if let Some(connection) = live(inode) {
+                let queue = connection.queue();
+                match kind {
+                    Kind::MaxBackground => queue.set_max_background(limit),
+                    _ => queue.set_congestion_threshold(limit),
+                }
+            }
+        }
+        Kind::Directory | Kind::Waiting | Kind::Latency | Kind::Queues => return Err(EINVAL),
+    }
+    // The position stays: who writes once more writes another number.
+    Ok(len)
 }
 
 /// The connection that a file is about, while it is mounted.

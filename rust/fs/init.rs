@@ -24,6 +24,7 @@ use zerocopy::IntoBytes;
 
 /// What is offered: all that works.
 const OFFERED: u64 = init_flags::ASYNC_READ
+    | init_flags::ASYNC_DIO
     | init_flags::POSIX_LOCKS
     | init_flags::ATOMIC_O_TRUNC
     | init_flags::EXPORT_SUPPORT
@@ -78,6 +79,8 @@ pub(super) enum Readdirplus {
 pub(crate) struct Features {
     /// READs for readahead go out at once, many at a time.
     pub(super) async_read: bool,
+    /// So do READs and WRITEs of files that are open with `O_DIRECT`.
+    pub(super) async_dio: bool,
     /// The daemon keeps the locks of fcntl(2).
     pub(super) posix_locks: bool,
     /// The daemon keeps the locks of flock(2).
@@ -123,6 +126,7 @@ impl Features {
     /// Before INIT was answered.
     pub(super) const BEFORE_INIT: Self = Self {
         async_read: false,
+        async_dio: false,
         posix_locks: false,
         flock_locks: false,
         atomic_o_trunc: false,
@@ -157,6 +161,7 @@ impl Features {
         };
         Self {
             async_read: has(init_flags::ASYNC_READ),
+            async_dio: has(init_flags::ASYNC_DIO),
             posix_locks: has(init_flags::POSIX_LOCKS),
             flock_locks: has(if reply.minor < 17 {
                 init_flags::POSIX_LOCKS

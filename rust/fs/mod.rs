@@ -22,7 +22,7 @@
 //! - [`readdir`]: reading directories, and looking up what is in them on the way
 //! - [`readdir_cache`]: what was read of directories, in the page cache
 //! - [`read`], [`mod@write`]: reading and writing files through the page cache
-//! - [`direct`]: reading and writing them past it
+//! - [`direct`]: reading and writing them past it, and [`transfer`] doing so by many requests at once
 //! - [`range`]: ranges of files that the daemon allocates, finds or copies by itself
 //! - [`writeback`]: writing back what stayed in the page cache, and [`sync`] waiting for that
 //! - [`io_mode`]: which of the two a file is open for
@@ -68,6 +68,7 @@ mod superblock;
 mod symlink;
 mod sync;
 mod timeout;
+mod transfer;
 mod write;
 mod writeback;
 mod xattr;

@@ -18,7 +18,8 @@ use crate::{
     message::{op, Caller, Completion, Operation, Reply, Request},
     vfs::{
         file::{
-            Allocation, CopyRange, FileOperations, Fsync, Io, LockOwner, NewFile, OpenRef, Seek,
+            Allocation, CopyRange, Ended, FileOperations, Fsync, Io, LockOwner, NewFile, OpenRef,
+            Seek,
         },
         inode_ops::{MODIFY_STATS, SIZE_STAT},
         ioctl::Ioctl,
@@ -382,13 +383,15 @@ impl FileOperations for RegularFile {
         poll::poll(inode, file.into(), poll)
     }
 
-    fn read_iter(
+    fn read_iter<'a>(
         inode: &INode,
         file: ArcBorrow<'_, OpenFile>,
-        io: &mut Io<'_>,
+        io: Io<'a>,
         iov: &mut IovIterDest<'_>,
-    ) -> Result<usize> {
-        inode.data().check()?;
+    ) -> Ended<'a> {
+        if let Err(err) = inode.data().check() {
+            return io.end(Err(err));
+        }
         if file.has(open_flags::DIRECT_IO) {
             direct::read(inode, file, io, iov)
         } else {
@@ -396,13 +399,15 @@ impl FileOperations for RegularFile {
         }
     }
 
-    fn write_iter(
+    fn write_iter<'a>(
         inode: &INode,
         file: ArcBorrow<'_, OpenFile>,
-        io: &mut Io<'_>,
+        io: Io<'a>,
         iov: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
-        inode.data().check()?;
+    ) -> Ended<'a> {
+        if let Err(err) = inode.data().check() {
+            return io.end(Err(err));
+        }
         if file.has(open_flags::DIRECT_IO) {
             direct::write(inode, file, io, iov)
         } else {

@@ -17,7 +17,7 @@ use crate::{
     message::{op, Completion, Data, Reply, Request},
     vfs::{
         address_space::AddressSpaceOperations,
-        file::Io,
+        file::{Ended, Io},
         folio::LockedFolio,
         inode_ops::SIZE_STAT,
         iomap::{Readahead, Unread, Writeback},
@@ -30,16 +30,18 @@ use kernel::{
 };
 
 /// Reads through the page cache.
-pub(super) fn cached(
+pub(super) fn cached<'a>(
     inode: &INode,
     file: ArcBorrow<'_, OpenFile>,
-    io: &mut Io<'_>,
+    io: Io<'a>,
     iov: &mut IovIterDest<'_>,
-) -> Result<usize> {
+) -> Ended<'a> {
     let end = io.position().saturating_add(iov.len() as u64);
     // The page cache believes in the inode's size: it must be right where that matters.
     if Mount::of(inode).features().auto_inval_data || end > inode.size() {
-        attr::update(inode, Some(file), SIZE_STAT)?;
+        if let Err(err) = attr::update(inode, Some(file), SIZE_STAT) {
+            return io.end(Err(err));
+        }
     }
     io.read(iov)
 }
@@ -87,24 +89,21 @@ impl AddressSpaceOperations for Pages {
         range::bmap(inode, block)
     }
 
-    fn direct_read(
+    fn direct_read<'a>(
         inode: &INode,
         file: ArcBorrow<'_, OpenFile>,
-        io: &mut Io<'_>,
+        io: Io<'a>,
         iov: &mut IovIterDest<'_>,
-    ) -> Result<usize> {
-        if io.position() >= inode.size() {
-            return Ok(0);
-        }
-        direct::read_at(inode, file, io.position(), iov)
+    ) -> Ended<'a> {
+        direct::read_past_cache(inode, file, io, iov)
     }
 
-    fn direct_write(
+    fn direct_write<'a>(
         inode: &INode,
         file: ArcBorrow<'_, OpenFile>,
-        io: &mut Io<'_>,
+        io: Io<'a>,
         iov: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
+    ) -> Ended<'a> {
         direct::write_past_cache(inode, file, io, iov)
     }
 }

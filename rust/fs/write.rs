@@ -17,7 +17,7 @@ use crate::{
     abi::{write_flags, WriteIn},
     message::{op, Payload, Request},
     vfs::{
-        file::Io,
+        file::{Ended, Io},
         folio::FolioPart,
         inode_ops::{MODE_STAT, SIZE_STAT},
         ns::Capability,
@@ -32,34 +32,59 @@ use kernel::{
 };
 
 /// Writes through the page cache, or to it, where it stays until it is written back.
-pub(super) fn cached(
+pub(super) fn cached<'a>(
     inode: &INode,
     file: ArcBorrow<'_, OpenFile>,
-    io: &mut Io<'_>,
+    mut io: Io<'a>,
     iov: &mut IovIterSource<'_>,
-) -> Result<usize> {
-    let mut stays = is_ahead(inode);
-    if stays {
-        attr::update(inode, Some(file), SIZE_STAT | MODE_STAT)?;
-        // The daemon takes the set-user-ID bits with a WRITE, which must not be too late.
-        stays = !(Mount::of(inode).features().handle_killpriv_v2 && io.takes_set_ids());
-    }
-    let contents = inode.lock_contents();
-    if io.check_write(iov)? == 0 {
-        return Ok(0);
-    }
-    io.modify()?;
-    let written = if io.is_direct() {
-        io.write_direct(iov, |io, iov| through(inode, file, io, iov))?
-    } else if stays {
-        io.write_cached(iov, |position, len| {
-            read::for_write(inode, &file, position, len)
-        })?
-    } else {
-        through(inode, file, io, iov)?
+) -> Ended<'a> {
+    let stays = match may_stay(inode, file, &io) {
+        Ok(stays) => stays,
+        Err(err) => return io.end(Err(err)),
     };
-    drop(contents);
-    io.sync_written(written)
+    let contents = inode.lock_contents();
+    let begun = begin(&mut io, iov);
+    if !begun.is_ok_and(|len| len > 0) {
+        return io.end(begun);
+    }
+    if io.is_direct() {
+        let direct = io.write_direct(iov, |io, iov| through(inode, file, io, iov));
+        drop(contents);
+        return match direct {
+            Ok((io, written)) => io.end_by(|io| io.sync_written(written)),
+            Err(ended) => ended,
+        };
+    }
+    io.end_by(|io| {
+        let written = if stays {
+            io.write_cached(iov, |position, len| {
+                read::for_write(inode, &file, position, len)
+            })?
+        } else {
+            through(inode, file, io, iov)?
+        };
+        drop(contents);
+        io.sync_written(written)
+    })
+}
+
+/// Whether what is written may stay in the page cache for now.
+fn may_stay(inode: &INode, file: ArcBorrow<'_, OpenFile>, io: &Io<'_>) -> Result<bool> {
+    if !is_ahead(inode) {
+        return Ok(false);
+    }
+    attr::update(inode, Some(file), SIZE_STAT | MODE_STAT)?;
+    // The daemon takes the set-user-ID bits with a WRITE, which must not be too late.
+    Ok(!(Mount::of(inode).features().handle_killpriv_v2 && io.takes_set_ids()))
+}
+
+/// Does what goes before a write; returns how many bytes are to be written. The contents are locked.
+fn begin(io: &mut Io<'_>, iov: &mut IovIterSource<'_>) -> Result<usize> {
+    let len = io.check_write(iov)?;
+    if len > 0 {
+        io.modify()?;
+    }
+    Ok(len)
 }
 
 /// Writes to the page cache and from there to the daemon, and moves the position on. The contents

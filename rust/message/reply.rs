@@ -2,7 +2,7 @@
 
 //! Room for a reply.
 
-use crate::vfs::{folio::LockedFolio, iov::Source};
+use crate::vfs::{folio::LockedFolio, iov::Source, pages::Pages};
 use core::ops::Range;
 use kernel::prelude::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -20,6 +20,8 @@ pub(crate) enum Data {
     Exactly(KVVec<u8>),
     /// What comes goes into these, in their order; what is left of them at the end is untouched.
     Folios(KVec<LockedFolio>),
+    /// The same, where it goes to a caller at once.
+    Pages(Pages),
 }
 
 impl Data {
@@ -29,6 +31,7 @@ impl Data {
             Data::None => 0,
             Data::Bytes(bytes) | Data::Exactly(bytes) => bytes.capacity(),
             Data::Folios(folios) => folios.iter().map(LockedFolio::size).sum(),
+            Data::Pages(pages) => pages.len(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Data {
                     left -= part;
                 }
             }
+            Data::Pages(pages) => from.fill_pages(pages, len)?,
         }
         Ok(())
     }

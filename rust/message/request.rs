@@ -135,7 +135,7 @@ impl<O: Operation> Replied<O> {
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.message.reply.data {
             Data::Bytes(bytes) | Data::Exactly(bytes) => bytes,
-            Data::None | Data::Folios(_) => &[],
+            Data::None | Data::Folios(_) | Data::Pages(_) => &[],
         }
     }
 

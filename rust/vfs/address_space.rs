@@ -7,7 +7,7 @@
 use crate::{
     bindings,
     vfs::{
-        file::{Borrowed, FileOperations, Io},
+        file::{Borrowed, Ended, FileOperations, Io},
         inode::INode,
         iomap::{self, Readahead, Unread, Writeback},
     },
@@ -56,25 +56,25 @@ pub(crate) trait AddressSpaceOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Reads past the page cache, from the position of `io` on, and leaves that where it is; returns
-    /// how many bytes there were. A file system that has this lets files be opened with `O_DIRECT`.
-    fn direct_read(
+    /// Reads past the page cache, from the position of `io` on, and leaves that where it is. A file
+    /// system that has this lets files be opened with `O_DIRECT`.
+    fn direct_read<'a>(
         _inode: &INode<FileSystemOf<Self>>,
         _file: Borrowed<'_, Self::File>,
-        _io: &mut Io<'_>,
+        _io: Io<'a>,
         _iov: &mut IovIterDest<'_>,
-    ) -> Result<usize> {
+    ) -> Ended<'a> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Writes past the page cache, from the position of `io` on, and leaves that where it is; returns
-    /// how many bytes were written. The contents are locked exclusively.
-    fn direct_write(
+    /// Writes past the page cache, from the position of `io` on, and leaves that where it is. The
+    /// contents are locked exclusively.
+    fn direct_write<'a>(
         _inode: &INode<FileSystemOf<Self>>,
         _file: Borrowed<'_, Self::File>,
-        _io: &mut Io<'_>,
+        _io: Io<'a>,
         _iov: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
+    ) -> Ended<'a> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -237,7 +237,7 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
     ) -> isize {
         // SAFETY: The C side gives an open file of this kind, as in `read_folio`, with what is to be
         // done with it.
-        let (inode, data, mut io, is_write) = unsafe {
+        let (inode, data, io, is_write) = unsafe {
             let file = (*kiocb).ki_filp;
             (
                 INode::from_raw((*file).f_inode),
@@ -246,20 +246,14 @@ impl<A: AddressSpaceOperations> Callbacks<A> {
                 (*iter).data_source,
             )
         };
-        let result = if is_write {
+        let ended = if is_write {
             // SAFETY: The iterator is ours for the duration of the call, and one to read from.
-            A::direct_write(inode, data, &mut io, unsafe {
-                IovIterSource::from_raw(iter)
-            })
+            A::direct_write(inode, data, io, unsafe { IovIterSource::from_raw(iter) })
         } else {
             // SAFETY: The iterator is ours for the duration of the call, and one to write to.
-            A::direct_read(inode, data, &mut io, unsafe { IovIterDest::from_raw(iter) })
+            A::direct_read(inode, data, io, unsafe { IovIterDest::from_raw(iter) })
         };
-        match result {
-            // CAST: No larger than MAX_RW_COUNT.
-            Ok(count) => count as isize,
-            Err(err) => err.to_errno() as isize,
-        }
+        ended.code()
     }
 }
 

@@ -72,23 +72,23 @@ pub(crate) trait FileOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Reads from the file into `iov`; returns how many bytes there were.
-    fn read_iter(
+    /// Reads from the file into `iov`.
+    fn read_iter<'a>(
         _inode: &INode<Self::FileSystem>,
         _file: Borrowed<'_, Self>,
-        _io: &mut Io<'_>,
+        _io: Io<'a>,
         _iov: &mut IovIterDest<'_>,
-    ) -> Result<usize> {
+    ) -> Ended<'a> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Writes to the file from `iov`; returns how many bytes there were.
-    fn write_iter(
+    /// Writes to the file from `iov`.
+    fn write_iter<'a>(
         _inode: &INode<Self::FileSystem>,
         _file: Borrowed<'_, Self>,
-        _io: &mut Io<'_>,
+        _io: Io<'a>,
         _iov: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
+    ) -> Ended<'a> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -270,10 +270,87 @@ impl LockOwner {
     }
 }
 
-/// A read or write that is being done.
+/// A read or write that is being done, until it [ends](Self::end).
+///
+/// # Invariants
+///
+/// The structure is valid, and nobody else's.
 pub(crate) struct Io<'a> {
     kiocb: *mut bindings::kiocb,
     _call: PhantomData<&'a mut bindings::kiocb>,
+}
+
+/// How a read or write has ended, or that it will end later.
+///
+/// # Invariants
+///
+/// What the C side is to be told, which no longer is an [`Io`] of anybody's.
+pub(crate) struct Ended<'a> {
+    code: isize,
+    _call: PhantomData<&'a mut bindings::kiocb>,
+}
+
+impl Ended<'_> {
+    /// How many bytes were moved, if it has ended well.
+    pub(crate) fn moved(&self) -> usize {
+        usize::try_from(self.code).unwrap_or(0)
+    }
+
+    /// For the C side.
+    pub(super) fn code(self) -> isize {
+        self.code
+    }
+}
+
+impl<'a> Io<'a> {
+    /// It ends: so many bytes were moved.
+    pub(crate) fn end(self, outcome: Result<usize>) -> Ended<'a> {
+        self.ended(match outcome {
+            // CAST: No larger than MAX_RW_COUNT.
+            Ok(moved) => moved as isize,
+            Err(err) => err.to_errno() as isize,
+        })
+    }
+
+    /// Ends it as `act` says.
+    pub(crate) fn end_by(mut self, act: impl FnOnce(&mut Self) -> Result<usize>) -> Ended<'a> {
+        let outcome = act(&mut self);
+        self.end(outcome)
+    }
+
+    /// It ends, or will do so later, as the C side has said.
+    pub(super) fn ended(self, code: isize) -> Ended<'a> {
+        // INVARIANT: `self` goes.
+        Ended {
+            code,
+            _call: PhantomData,
+        }
+    }
+
+    /// The C pointer, to be looked at.
+    pub(super) fn raw(&self) -> *mut bindings::kiocb {
+        self.kiocb
+    }
+
+    /// It will end later.
+    pub(super) fn queued(self) -> Ended<'a> {
+        self.ended(EIOCBQUEUED.to_errno() as isize)
+    }
+
+    /// Reads through the page cache, after [`direct_read`] has read what it can if that is to be left
+    /// out, and moves the position on.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading a folio and of `direct_read`; `EIO` when a folio could not be read; `EAGAIN`,
+    /// `EINTR`.
+    ///
+    /// [`direct_read`]: super::address_space::AddressSpaceOperations::direct_read
+    pub(crate) fn read(self, iov: &mut IovIterDest<'_>) -> Ended<'a> {
+        // SAFETY: The structure is valid for the call and ours, and so is the iterator.
+        let code = unsafe { bindings::generic_file_read_iter(self.kiocb, iov.as_raw()) };
+        self.ended(code)
+    }
 }
 
 impl Io<'_> {
@@ -281,8 +358,10 @@ impl Io<'_> {
     ///
     /// # Safety
     ///
-    /// `kiocb` must be valid, and nobody else's, for as long as the value is used.
+    /// `kiocb` must be valid, and nobody else's, for as long as the value is used; what
+    /// [`Ended`] then says must be returned to the C side.
     pub(super) unsafe fn from_raw(kiocb: *mut bindings::kiocb) -> Self {
+        // INVARIANT: By the function's contract.
         Self {
             kiocb,
             _call: PhantomData,
@@ -339,20 +418,6 @@ impl Io<'_> {
     pub(crate) fn is_direct(&self) -> bool {
         // SAFETY: The structure is valid for the call.
         unsafe { (*self.kiocb).ki_flags & bindings::IOCB_DIRECT != 0 }
-    }
-
-    /// Reads through the page cache, after [`direct_read`] has read what it can if that is to be left
-    /// out, and moves the position on.
-    ///
-    /// # Errors
-    ///
-    /// Those of reading a folio and of `direct_read`; `EIO` when a folio could not be read; `EAGAIN`,
-    /// `EINTR`.
-    ///
-    /// [`direct_read`]: super::address_space::AddressSpaceOperations::direct_read
-    pub(crate) fn read(&mut self, iov: &mut IovIterDest<'_>) -> Result<usize> {
-        // SAFETY: The structure is valid for the call and ours, and so is the iterator.
-        count(unsafe { bindings::generic_file_read_iter(self.kiocb, iov.as_raw()) })
     }
 }
 

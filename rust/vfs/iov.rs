@@ -8,6 +8,7 @@ use crate::{
     bindings,
     vfs::{
         folio::{FolioPart, LockedFolio},
+        pages::Pages,
         pipe::Spliced,
     },
 };
@@ -214,6 +215,13 @@ impl<'a, 'data> Source<'a, 'data> {
             }
         }
         let copied = folio.copy_from_iter(0, self.iter, len)?;
+        self.check(copied, len)
+    }
+
+    /// Fills the first `len` bytes of `pages` with the next bytes. May sleep. Errors as
+    /// [`copy`](Self::copy).
+    pub(crate) fn fill_pages(&mut self, pages: &mut Pages, len: usize) -> Result {
+        let copied = pages.copy_from_iter(self.iter, len);
         self.check(copied, len)
     }
 

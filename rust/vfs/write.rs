@@ -9,7 +9,7 @@ use crate::{
     bindings,
     vfs::{
         address_space::page_index,
-        file::{count, Io},
+        file::{count, Ended, Io},
         filesystem::FileSystem,
         folio::{FolioPart, Hold},
         inode::INode,
@@ -52,36 +52,6 @@ impl Io<'_> {
         to_result(unsafe { bindings::kiocb_modified(self.as_ptr()) })
     }
 
-    /// Writes past the page cache by [`direct_write`], and what that leaves by `buffered`, which moves
-    /// the position on as this does; that is then written back, too. What the page cache holds of
-    /// the range goes. Returns how many bytes were written. The contents must be locked exclusively.
-    ///
-    /// # Errors
-    ///
-    /// Those of writing back, of `direct_write` and `buffered`.
-    ///
-    /// [`direct_write`]: super::address_space::AddressSpaceOperations::direct_write
-    pub(crate) fn write_direct(
-        &mut self,
-        iov: &mut IovIterSource<'_>,
-        buffered: impl FnOnce(&mut Self, &mut IovIterSource<'_>) -> Result<usize>,
-    ) -> Result<usize> {
-        // SAFETY: The structure is valid for the call and ours, and so is the iterator.
-        let direct = unsafe { bindings::generic_file_direct_write(self.as_ptr(), iov.as_raw()) };
-        if direct < 0 || iov.is_empty() {
-            return count(direct);
-        }
-        let buffered = match buffered(self, iov) {
-            // CAST: A count of bytes in memory.
-            Ok(written) => written as isize,
-            Err(err) => err.to_errno() as isize,
-        };
-        // SAFETY: As above; the position is behind what was written.
-        count(unsafe {
-            bindings::direct_write_fallback(self.as_ptr(), iov.as_raw(), direct, buffered)
-        })
-    }
-
     /// Brings the last `written` bytes before the position to what keeps them, where `O_SYNC` or
     /// the like asks for that; returns `written`. The contents must not be locked. Errors are those
     /// of fsync(2).
@@ -89,6 +59,43 @@ impl Io<'_> {
         // CAST: A count of bytes in memory.
         // SAFETY: The structure is valid for the call and ours.
         count(unsafe { bindings::generic_write_sync(self.as_ptr(), written as isize) })
+    }
+}
+
+impl<'a> Io<'a> {
+    /// Writes past the page cache by [`direct_write`], and what that leaves by `buffered`, which moves
+    /// the position on as this does; that is then written back, too. What the page cache holds of
+    /// the range goes. Returns how many bytes were written, unless it has failed or will end later. The
+    /// contents must be locked exclusively.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing back, of `direct_write` and `buffered`.
+    ///
+    /// [`direct_write`]: super::address_space::AddressSpaceOperations::direct_write
+    pub(crate) fn write_direct(
+        mut self,
+        iov: &mut IovIterSource<'_>,
+        buffered: impl FnOnce(&mut Self, &mut IovIterSource<'_>) -> Result<usize>,
+    ) -> core::result::Result<(Self, usize), Ended<'a>> {
+        // SAFETY: The structure is valid for the call and ours, and so is the iterator.
+        let mut code = unsafe { bindings::generic_file_direct_write(self.as_ptr(), iov.as_raw()) };
+        if code >= 0 && !iov.is_empty() {
+            let buffered = match buffered(&mut self, iov) {
+                // CAST: A count of bytes in memory.
+                Ok(written) => written as isize,
+                Err(err) => err.to_errno() as isize,
+            };
+            // SAFETY: As above; the position is behind what was written.
+            code = unsafe {
+                bindings::direct_write_fallback(self.as_ptr(), iov.as_raw(), code, buffered)
+            };
+        }
+        match usize::try_from(code) {
+            Ok(written) => Ok((self, written)),
+            // It is nobody's any more when it will end later.
+            Err(_) => Err(self.ended(code)),
+        }
     }
 }
 

@@ -176,13 +176,9 @@ impl<F: FileOperations> Callbacks<F> {
         // duration of the call.
         let ((inode, data), iov) =
             unsafe { (Self::parts((*kiocb).ki_filp), IovIterDest::from_raw(iter)) };
-        // SAFETY: It is ours for the duration of the call.
-        let mut io = unsafe { Io::from_raw(kiocb) };
-        match F::read_iter(inode, data, &mut io, iov) {
-            // CAST: No larger than MAX_RW_COUNT.
-            Ok(read) => read as isize,
-            Err(err) => err.to_errno() as isize,
-        }
+        // SAFETY: It is ours until the C side is told that it has ended.
+        let io = unsafe { Io::from_raw(kiocb) };
+        F::read_iter(inode, data, io, iov).code()
     }
 
     /// # Safety
@@ -196,13 +192,9 @@ impl<F: FileOperations> Callbacks<F> {
         // duration of the call.
         let ((inode, data), iov) =
             unsafe { (Self::parts((*kiocb).ki_filp), IovIterSource::from_raw(iter)) };
-        // SAFETY: It is ours for the duration of the call.
-        let mut io = unsafe { Io::from_raw(kiocb) };
-        match F::write_iter(inode, data, &mut io, iov) {
-            // CAST: No larger than MAX_RW_COUNT.
-            Ok(written) => written as isize,
-            Err(err) => err.to_errno() as isize,
-        }
+        // SAFETY: It is ours until the C side is told that it has ended.
+        let io = unsafe { Io::from_raw(kiocb) };
+        F::write_iter(inode, data, io, iov).code()
     }
 
     /// # Safety

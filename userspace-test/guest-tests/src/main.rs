@@ -12,6 +12,7 @@
 //! went wrong in lines after it that start with two spaces, and at the end
 //! `N passed, N failed, N skipped`. The exit status is 1 when any failed.
 
+mod aio;
 mod asking;
 mod caller;
 mod env;

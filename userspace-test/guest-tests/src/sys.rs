@@ -308,10 +308,12 @@ pub fn copy_file_range(
     check(copied as libc::c_long)
 }
 
-/// A file in memory (`mmap(2)`), all of it from its start.
+/// A file in memory (`mmap(2)`), all of it from its start, or memory of no file.
 pub struct Map {
     start: *mut u8,
     len: usize,
+    /// How much behind it is nobody's.
+    hole: usize,
 }
 
 // SAFETY: Memory belongs to no thread.
@@ -334,7 +336,51 @@ impl Map {
         Ok(Self {
             start: start.cast(),
             len,
+            hole: 0,
         })
+    }
+
+    /// Memory of no file, in whole pages, with `hole` bytes behind it that are not there.
+    pub fn anonymous(len: usize, hole: usize) -> Self {
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let anywhere = std::ptr::null_mut();
+        // SAFETY: New memory, anywhere, which then is made accessible in part.
+        let start = unsafe { libc::mmap(anywhere, len + hole, libc::PROT_NONE, kind, -1, 0) };
+        assert_ne!(start, libc::MAP_FAILED, "mmap");
+        // SAFETY: As above.
+        let result = unsafe { libc::mprotect(start, len, libc::PROT_READ | libc::PROT_WRITE) };
+        assert_eq!(result, 0, "mprotect");
+        Self {
+            start: start.cast(),
+            len,
+            hole,
+        }
+    }
+
+    /// Has it made of pages of the smallest size.
+    pub fn use_small_pages(&self) {
+        // SAFETY: It is mapped.
+        let result = unsafe { libc::madvise(self.start.cast(), self.len, libc::MADV_NOHUGEPAGE) };
+        assert_eq!(result, 0, "madvise");
+    }
+
+    /// Gives memory of no file back, whole pages of it: it is zeroes from then on.
+    pub fn give_back(&self, offset: usize, len: usize) {
+        // SAFETY: The kernel finds out what is mapped there; what was in it, tests do not need.
+        let result =
+            unsafe { libc::madvise(self.address(offset, len).cast(), len, libc::MADV_DONTNEED) };
+        assert_eq!(result, 0, "madvise");
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where the `len` bytes at `offset` are, for the kernel, which finds out where they end.
+    pub fn address(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset + len <= self.len + self.hole);
+        self.start.wrapping_add(offset)
     }
 
     /// The `len` bytes at `offset`.
@@ -363,13 +409,27 @@ impl Map {
     }
 }
 
+/// `pread(2)` to `len` bytes at `at` in memory, from `offset` on.
+pub fn read_to(file: &File, map: &Map, at: usize, len: usize, offset: i64) -> io::Result<usize> {
+    let memory = map.address(at, len).cast();
+    // SAFETY: It is mapped, or the kernel finds out.
+    check(unsafe { libc::pread(file.as_raw_fd(), memory, len, offset) } as libc::c_long)
+}
+
+/// `pwrite(2)` from `len` bytes at `at` in memory, from `offset` on.
+pub fn write_from(file: &File, map: &Map, at: usize, len: usize, offset: i64) -> io::Result<usize> {
+    let memory = map.address(at, len).cast();
+    // SAFETY: It is mapped, or the kernel finds out.
+    check(unsafe { libc::pwrite(file.as_raw_fd(), memory, len, offset) } as libc::c_long)
+}
+
 impl Drop for Map {
     fn drop(&mut self) {
         // munmap(2) keeps all of the process from getting memory while it waits for the daemon, which
         // must not be a part of it then. So it finds nothing left to wait for.
         let _ = self.sync();
         // SAFETY: Nobody uses it any more.
-        unsafe { libc::munmap(self.start.cast(), self.len) };
+        unsafe { libc::munmap(self.start.cast(), self.len + self.hole) };
     }
 }
 

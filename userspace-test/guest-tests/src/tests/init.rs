@@ -154,6 +154,7 @@ fn flags_offered(env: &Env) {
         assert_eq!(names(offered & !LINUX), [""; 0], "not in Linux");
         let least = init_flags::INIT_EXT
             | init_flags::ASYNC_READ
+            | init_flags::ASYNC_DIO
             | init_flags::PARALLEL_DIROPS
             | init_flags::NO_OPEN_SUPPORT
             | init_flags::NO_OPENDIR_SUPPORT

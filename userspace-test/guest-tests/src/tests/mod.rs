@@ -7,6 +7,7 @@ use std::time::Duration;
 
 mod abort;
 mod acl;
+mod aio;
 mod attr;
 mod blksize;
 mod bmap;
@@ -152,6 +153,7 @@ pub fn all() -> Vec<Test> {
         rename::tests(),
         write::tests(),
         direct::tests(),
+        aio::tests(),
         writeback::tests(),
         mmap::tests(),
         range::tests(),
