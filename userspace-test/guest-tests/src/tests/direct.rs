@@ -3,26 +3,59 @@
 //! Files that are read and written past the page cache (`O_DIRECT`) while that holds parts of them.
 
 use crate::{
+    caller::call,
     env::Env,
     fs::Fs,
     model::{args, Answer, Served, CONTENTS, FILE},
-    sys, system,
+    sys::{self, Map},
+    system,
     tests::{
         tests,
-        write::{done, open_to_write, with_contents, writes},
+        write::{done, open_to_write, pattern, stored, with_contents, writes, PAGE},
     },
 };
 use rawfuse::{
-    abi::{fattr, open_flags, Opcode, SetattrIn},
+    abi::{fattr, init_flags, open_flags, Opcode, ReadIn, SetattrIn},
     Errno,
 };
-use std::os::unix::fs::FileExt;
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
 tests![
     failed_growth_is_taken_back,
     failed_write_within_the_file_is_not,
     growth_that_failed_late_stays,
+    reading_finds_what_a_mapping_has_changed,
+    writing_changes_what_is_mapped,
+    reading_to_a_mapping_of_the_same_file,
+    writing_from_a_mapping_of_the_same_file,
+    mapping_is_changed_while_it_is_written_over,
 ];
+
+/// A file of these bytes that is mapped, shared, and open with `O_DIRECT`.
+fn mapped(env: &Env, flags: u64, bytes: &[u8]) -> (Served, File, Map) {
+    let served = with_contents(Fs::with_flags(env, flags), bytes, open_flags::KEEP_CACHE);
+    let file = open_to_write(&served, libc::O_RDWR);
+    let map = Map::new(&file, bytes.len(), true, libc::MAP_SHARED).expect("mmap");
+    drop(file);
+    let direct = open_to_write(&served, libc::O_RDWR | libc::O_DIRECT);
+    (served, direct, map)
+}
+
+/// Requests of all kinds that are made in turn, and at once.
+const WAYS: [u64; 4] = [
+    0,
+    init_flags::ASYNC_DIO,
+    init_flags::WRITEBACK_CACHE,
+    init_flags::ASYNC_DIO | init_flags::WRITEBACK_CACHE,
+];
+
+#[track_caller]
+fn unmapped(mut served: Served, file: File, map: Map) {
+    served.model().hook = None;
+    drop((map, file));
+    served.wait_for(Opcode::Release, 2);
+    served.finish();
+}
 
 fn fail_writes(served: &Served, error: Errno) {
     served.hook(move |req| (req.opcode() == Opcode::Write).then_some(Answer::Error(error)));
@@ -85,4 +118,121 @@ fn growth_that_failed_late_stays(env: &Env) {
     let size = sys::fstat_cached(&file).unwrap().stx_size;
     assert_eq!(size, 3 * 4096);
     done(file, served);
+}
+
+fn reading_finds_what_a_mapping_has_changed(env: &Env) {
+    for flags in WAYS {
+        let bytes = pattern(2 * PAGE);
+        let (served, file, map) = mapped(env, flags, &bytes);
+        map.set(PAGE + 5, b"by memory");
+        assert_eq!(served.count(Opcode::Write), 0);
+        let mut got = vec![0; 2 * PAGE];
+        assert_eq!(file.read_at(&mut got, 0).unwrap(), 2 * PAGE);
+        assert_eq!(&got[PAGE + 5..][..9], b"by memory");
+        assert_eq!(writes(&served), [(PAGE as u64, PAGE as u32)]);
+        // The daemon is asked for what the mapping has, too.
+        let asked: Vec<ReadIn> = args(&served, Opcode::Read);
+        let last = asked.last().expect("a READ");
+        assert!(last.offset + u64::from(last.size) >= 2 * PAGE as u64);
+        assert_eq!(last.flags as i32 & libc::O_DIRECT, libc::O_DIRECT);
+        // Nothing is left to be written, and the mapping goes on.
+        assert_eq!(map.get(PAGE + 5, 9), b"by memory");
+        map.set(7, b"again");
+        assert_eq!(file.read_at(&mut got[..100], 0).unwrap(), 100);
+        assert_eq!(&got[7..12], b"again");
+        unmapped(served, file, map);
+    }
+}
+
+fn writing_changes_what_is_mapped(env: &Env) {
+    for flags in WAYS {
+        let (served, file, map) = mapped(env, flags, &[0; 3 * PAGE]);
+        for page in 0..3 {
+            map.set(page * PAGE + 9, b"by memory");
+        }
+        let data = pattern(PAGE);
+        assert_eq!(file.write_at(&data, PAGE as u64).unwrap(), PAGE);
+        assert!(map.get(PAGE, PAGE) == data, "the contents differ");
+        // What was changed beside it is as it was.
+        assert_eq!(map.get(9, 9), b"by memory");
+        assert_eq!(map.get(2 * PAGE + 9, 9), b"by memory");
+        map.sync().expect("msync");
+        let stored = stored(&served);
+        assert!(stored[PAGE..2 * PAGE] == data, "the contents differ");
+        assert_eq!(&stored[9..18], b"by memory");
+        unmapped(served, file, map);
+    }
+}
+
+fn reading_to_a_mapping_of_the_same_file(env: &Env) {
+    for flags in WAYS {
+        let bytes = pattern(2 * PAGE);
+        let (served, file, map) = mapped(env, flags, &bytes);
+        // From one page of it to the other.
+        let len = sys::read_to(&file, &map, PAGE, PAGE, 0).unwrap();
+        assert_eq!(len, PAGE);
+        assert!(map.get(PAGE, PAGE) == bytes[..PAGE], "the contents differ");
+        map.sync().expect("msync");
+        assert!(
+            stored(&served)[PAGE..] == bytes[..PAGE],
+            "the contents differ"
+        );
+        // And from one to itself.
+        let len = sys::read_to(&file, &map, 0, PAGE, 0).unwrap();
+        assert_eq!(len, PAGE);
+        assert!(map.get(0, PAGE) == bytes[..PAGE], "the contents differ");
+        unmapped(served, file, map);
+    }
+}
+
+fn writing_from_a_mapping_of_the_same_file(env: &Env) {
+    for flags in WAYS {
+        let bytes = pattern(2 * PAGE);
+        let (served, file, map) = mapped(env, flags, &bytes);
+        map.set(5, b"by memory");
+        for to in [PAGE, 0] {
+            let len = sys::write_from(&file, &map, 0, PAGE, to as i64).unwrap();
+            assert_eq!(len, PAGE);
+            let stored = stored(&served);
+            assert_eq!(&stored[to + 5..][..9], b"by memory");
+            assert!(
+                stored[to + 14..to + PAGE] == bytes[14..PAGE],
+                "the contents differ"
+            );
+            assert!(
+                map.get(to, PAGE) == stored[to..to + PAGE],
+                "the mapping differs"
+            );
+        }
+        unmapped(served, file, map);
+    }
+}
+
+/// What either of them has written may be lost, as anywhere, but nobody hangs.
+fn mapping_is_changed_while_it_is_written_over(env: &Env) {
+    const ROUNDS: usize = 200;
+    for flags in WAYS {
+        let (served, file, map) = mapped(env, flags, &[0; 4 * PAGE]);
+        let map = Arc::new(map);
+        let other = map.clone();
+        let toucher = call(move || {
+            for round in 0..ROUNDS {
+                let at = round % 4 * PAGE;
+                other.set(at + 100, &[round as u8]);
+                other.get(at, 10);
+            }
+        });
+        for round in 0..ROUNDS {
+            let at = (round % 4 * PAGE) as u64;
+            assert_eq!(file.write_at(&[round as u8; 50], at).unwrap(), 50);
+            assert_eq!(file.read_at(&mut [0; 50], at).unwrap(), 50);
+        }
+        toucher.result();
+        // All is in order when they no longer meet.
+        map.sync().expect("msync");
+        assert_eq!(file.write_at(&[9; 4 * PAGE], 0).unwrap(), 4 * PAGE);
+        assert!(map.get(0, 4 * PAGE) == [9; 4 * PAGE], "the mapping differs");
+        let map = Arc::into_inner(map).expect("the only one");
+        unmapped(served, file, map);
+    }
 }
