@@ -25,6 +25,7 @@ mod epoch;
 mod export;
 mod faultd;
 mod flock;
+mod folios;
 mod forget;
 mod fuseq;
 mod harness;
@@ -50,6 +51,7 @@ mod paths;
 mod pipe;
 mod poll;
 mod posix_locks;
+mod pressure;
 mod programs;
 mod queues;
 mod quotafs;
@@ -154,6 +156,8 @@ pub fn all() -> Vec<Test> {
         write::tests(),
         direct::tests(),
         aio::tests(),
+        folios::tests(),
+        pressure::tests(),
         writeback::tests(),
         mmap::tests(),
         range::tests(),
