@@ -256,6 +256,22 @@ size_t rust_fuse_copy_folio_to_iter(struct folio *folio, size_t offset, size_t b
 	return copy_folio_to_iter(folio, offset, bytes, iter);
 }
 
+struct folio *rust_fuse_filemap_get_folio_to_lock(struct address_space *mapping, pgoff_t index)
+{
+	return __filemap_get_folio(mapping, index, FGP_CREAT | FGP_FOR_MMAP,
+				   mapping_gfp_mask(mapping));
+}
+
+int rust_fuse_folio_lock_killable(struct folio *folio)
+{
+	return folio_lock_killable(folio);
+}
+
+void *rust_fuse_folio_address(const struct folio *folio)
+{
+	return folio_address(folio);
+}
+
 void rust_fuse_memcpy_folio(struct folio *to, size_t to_offset, struct folio *from,
 			    size_t from_offset, size_t len)
 {

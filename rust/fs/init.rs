@@ -49,6 +49,7 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::SETXATTR_EXT
     | init_flags::ABORT_ERROR
     | init_flags::MAX_PAGES
+    | init_flags::CACHE_SYMLINKS
     | init_flags::NO_OPENDIR_SUPPORT
     | init_flags::HAS_EXPIRE_ONLY
     | init_flags::NO_EXPORT_SUPPORT
@@ -110,6 +111,8 @@ pub(crate) struct Features {
     pub(super) writeback_cache: bool,
     /// Files that are not to be cached may be mapped shared.
     pub(super) direct_io_allow_mmap: bool,
+    /// What symbolic links say is cached until the daemon says that it has changed.
+    pub(super) cache_symlinks: bool,
     /// Reading a directory looks its entries up, too: always, or when that seems to be of use.
     pub(super) readdirplus: Option<Readdirplus>,
     /// A directory may be looked up and read in by several at once.
@@ -141,6 +144,7 @@ impl Features {
         setxattr_ext: false,
         writeback_cache: false,
         direct_io_allow_mmap: false,
+        cache_symlinks: false,
         readdirplus: None,
         parallel_dirops: false,
         id_maps: false,
@@ -181,6 +185,7 @@ impl Features {
             setxattr_ext: has(init_flags::SETXATTR_EXT),
             writeback_cache: has(init_flags::WRITEBACK_CACHE),
             direct_io_allow_mmap: has(init_flags::DIRECT_IO_ALLOW_MMAP),
+            cache_symlinks: has(init_flags::CACHE_SYMLINKS),
             readdirplus: has(init_flags::DO_READDIRPLUS).then(|| {
                 if has(init_flags::READDIRPLUS_AUTO) {
                     Readdirplus::Auto

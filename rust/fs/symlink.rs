@@ -6,11 +6,12 @@ use super::{
     attr, inode::invalidate_atime, setattr, superblock::Fuse, xattr, DEntry, INode, Mount,
 };
 use crate::{
-    message::{op, Request},
+    message::{op, Data, Request},
     vfs::{
         inode_ops::{INodeOperations, IdMap, Stat, StatRequest},
         setattr::Changes,
         super_block::PAGE_SIZE,
+        symlink::Link,
         xattr::Destination,
     },
 };
@@ -23,20 +24,24 @@ pub(super) struct Symlink;
 impl INodeOperations for Symlink {
     type FileSystem = Fuse;
 
-    fn get_link(dentry: Option<&DEntry>, inode: &INode) -> Result<KVec<u8>> {
+    fn get_link(dentry: Option<&DEntry>, inode: &INode) -> Result<Link> {
         inode.data().check()?;
+        let caches = Mount::of(inode).features().cache_symlinks;
+        if caches {
+            if let Some(link) = inode.cached_link() {
+                return Ok(Link::Cached(link));
+            }
+        }
         if dentry.is_none() {
             return Err(ECHILD);
         }
-        let mount = Mount::of(inode);
-        let nodeid = inode.data().nodeid();
-        let request = Request::<op::Readlink>::new(&mount.connection, nodeid, &())?
-            .reply_bytes(PAGE_SIZE - 1)?;
-        let reply = mount.connection.call(request);
-        invalidate_atime(inode);
+        if caches {
+            let link = inode.link_through_page_cache(|| readlink(inode))?;
+            return Ok(Link::Cached(link));
+        }
         let mut link = KVec::new();
-        link.extend_from_slice(reply?.bytes(), GFP_KERNEL)?;
-        Ok(link)
+        link.extend_from_slice(&readlink(inode)?, GFP_KERNEL)?;
+        Ok(Link::Owned(link))
     }
 
     fn getattr(inode: &INode, request: StatRequest<'_>, stat: &mut Stat) -> Result {
@@ -49,5 +54,18 @@ impl INodeOperations for Symlink {
 
     fn listxattr(inode: &INode, to: Destination<'_>) -> Result<usize> {
         xattr::list(inode, to)
+    }
+}
+
+/// Asks the daemon for the text, which has less than a page. Errors are the daemon's; `ENOMEM`.
+fn readlink(inode: &INode) -> Result<KVVec<u8>> {
+    let connection = &Mount::of(inode).connection;
+    let request = Request::<op::Readlink>::new(connection, inode.data().nodeid(), &())?
+        .reply_bytes(PAGE_SIZE - 1)?;
+    let reply = connection.call(request);
+    invalidate_atime(inode);
+    match reply?.reply().take_data() {
+        Data::Bytes(link) => Ok(link),
+        _ => Err(EIO),
     }
 }

@@ -189,6 +189,11 @@ impl<T: FileSystem> INode<T> {
         self.mode() & bindings::S_IFMT == bindings::S_IFDIR
     }
 
+    /// Whether it is a symbolic link.
+    pub(crate) fn is_symlink(&self) -> bool {
+        self.mode() & bindings::S_IFMT == bindings::S_IFLNK
+    }
+
     /// The number of links to it.
     pub(crate) fn link_count(&self) -> u32 {
         // SAFETY: The field is valid and aligned; it may change at any time.
@@ -699,7 +704,11 @@ impl<T: FileSystem> NewINode<T> {
     {
         self.set_type(FileType::Symlink);
         // SAFETY: Nobody else uses a new inode; the table is for inodes of `T`.
-        unsafe { (*self.as_ptr()).i_op = inode_ops::table::<O>() };
+        unsafe {
+            (*self.as_ptr()).i_op = inode_ops::table::<O>();
+            // Path walks read what is in the page cache where it lies.
+            bindings::inode_nohighmem(self.as_ptr());
+        }
     }
 
     /// Makes it a special file of the given type; `device` is the number it stands for, as user

@@ -20,6 +20,7 @@ use crate::{
         ns::{Gid, Uid, UserNamespace},
         setattr::Changes,
         xattr::{self, Destination},
+        symlink::Link,
     },
 };
 use core::{marker::PhantomData, ptr};
@@ -51,7 +52,7 @@ pub(crate) trait INodeOperations: Sized + 'static {
     fn get_link(
         _dentry: Option<&DEntry<Self::FileSystem>>,
         _inode: &INode<Self::FileSystem>,
-    ) -> Result<KVec<u8>> {
+    ) -> Result<Link> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -641,22 +642,9 @@ impl<O: INodeOperations> Callbacks<O> {
             let dentry = (!dentry.is_null()).then(|| DEntry::from_raw(dentry));
             (dentry, INode::from_raw(inode))
         };
-        let link = O::get_link(dentry, inode).and_then(|mut link| {
-            link.push(0, GFP_KERNEL)?;
-            Ok(link)
-        });
-        match link {
-            Ok(link) => {
-                let (text, _, _) = link.into_raw_parts();
-                // SAFETY: `done` is ours to set; the memory is `kfree`'s, which is called when the
-                // text is not needed any more.
-                unsafe {
-                    bindings::set_delayed_call(done, Some(bindings::kfree_link), text.cast())
-                };
-                text.cast()
-            }
-            Err(err) => err.to_ptr(),
-        }
+        // SAFETY: `done` is ours to set.
+        let text = O::get_link(dentry, inode).and_then(|link| unsafe { link.into_raw(done) });
+        text.unwrap_or_else(|err| err.to_ptr())
     }
 
     /// # Safety

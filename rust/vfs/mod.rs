@@ -44,6 +44,7 @@ pub(crate) mod setattr;
 pub(crate) mod super_block;
 pub(crate) mod sysctl;
 pub(crate) mod sysfs;
+pub(crate) mod symlink;
 pub(crate) mod time;
 pub(crate) mod write;
 pub(crate) mod xattr;
