@@ -100,8 +100,10 @@ def page(states):
         sums.append((kind, shown, in_scope, len(of_kind) - in_scope))
         parts += [f"\n## {kind}\n", "| item | rust_fuse | C FUSE | tests |", "| --- | --- | --- | --- |"]
         for row, (ours, theirs) in zip(of_kind, verdicts):
-            remark = " ".join(f"`{test}`" for test in row.tests) or row.note
-            parts.append(f"| `{row.item}` | {ours} | {theirs} | {remark} |")
+            remark = [f"`{test}`" for test in row.tests]
+            if row.note:
+                remark.append(f"({row.note})" if row.tests else row.note)
+            parts.append(f"| `{row.item}` | {ours} | {theirs} | {' '.join(remark)} |")
     total = [sum(column) for column in zip(*(numbers for _, *numbers in sums))]
     table = ["\n| | shown | in scope | out of scope |", "| --- | --- | --- | --- |"]
     table += [f"| {kind} | {shown} | {scope} | {out} |" for kind, shown, scope, out in sums]

@@ -23,6 +23,7 @@
 #include <linux/posix_acl.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/splice.h>
 #include <linux/task_io_accounting_ops.h>
@@ -67,6 +68,27 @@ kuid_t rust_fuse_current_fsuid(void)
 kgid_t rust_fuse_current_fsgid(void)
 {
 	return current_fsgid();
+}
+
+vfsgid_t rust_fuse_i_gid_into_vfsgid(struct mnt_idmap *idmap, const struct inode *inode)
+{
+	return i_gid_into_vfsgid(idmap, inode);
+}
+
+bool rust_fuse_vfsgid_eq_kgid(vfsgid_t vfsgid, kgid_t kgid)
+{
+	return vfsgid_eq_kgid(vfsgid, kgid);
+}
+
+int rust_fuse_security_dentry_init_security(struct dentry *dentry, int mode, const char **name,
+					    struct lsm_context *context)
+{
+	return security_dentry_init_security(dentry, mode, &dentry->d_name, name, context);
+}
+
+void rust_fuse_security_release_secctx(struct lsm_context *context)
+{
+	security_release_secctx(context);
 }
 
 int rust_fuse_current_umask(void)

@@ -5,6 +5,7 @@
 //! A reply brings two things: a reference to a node, and a file that is open on it.
 
 use super::{
+    extensions,
     inode::directory_changed,
     lookup::{self, holds_until, Sighting},
     make,
@@ -107,6 +108,7 @@ fn create<O: Operation<In = CreateIn, Out = Created>>(
         ),
     };
     let request = make::request::<O>(id_map, dir, &arguments)?.name(dentry.name())?;
+    let request = extensions::add(request, id_map, dir, dentry, arguments.mode)?;
     let replied = connection.call(request)?;
     let Created { entry, open } = *replied.out()?;
     if !make::is_new(&entry, FileType::Regular.mode()) {

@@ -51,6 +51,8 @@ const OFFERED: u64 = init_flags::ASYNC_READ
     | init_flags::MAX_PAGES
     | init_flags::CACHE_SYMLINKS
     | init_flags::NO_OPENDIR_SUPPORT
+    | init_flags::SECURITY_CTX
+    | init_flags::CREATE_SUPP_GROUP
     | init_flags::HAS_EXPIRE_ONLY
     | init_flags::NO_EXPORT_SUPPORT
     | init_flags::ALLOW_IDMAP
@@ -111,6 +113,10 @@ pub(crate) struct Features {
     pub(super) writeback_cache: bool,
     /// Files that are not to be cached may be mapped shared.
     pub(super) direct_io_allow_mmap: bool,
+    /// What is made comes with the label that security modules want it to have.
+    pub(super) security_ctx: bool,
+    /// It comes with the directory's group, where that is a supplementary one of the caller's.
+    pub(super) create_supp_group: bool,
     /// What symbolic links say is cached until the daemon says that it has changed.
     pub(super) cache_symlinks: bool,
     /// Reading a directory looks its entries up, too: always, or when that seems to be of use.
@@ -144,6 +150,8 @@ impl Features {
         setxattr_ext: false,
         writeback_cache: false,
         direct_io_allow_mmap: false,
+        security_ctx: false,
+        create_supp_group: false,
         cache_symlinks: false,
         readdirplus: None,
         parallel_dirops: false,
@@ -185,6 +193,8 @@ impl Features {
             setxattr_ext: has(init_flags::SETXATTR_EXT),
             writeback_cache: has(init_flags::WRITEBACK_CACHE),
             direct_io_allow_mmap: has(init_flags::DIRECT_IO_ALLOW_MMAP),
+            security_ctx: has(init_flags::SECURITY_CTX),
+            create_supp_group: has(init_flags::CREATE_SUPP_GROUP),
             cache_symlinks: has(init_flags::CACHE_SYMLINKS),
             readdirplus: has(init_flags::DO_READDIRPLUS).then(|| {
                 if has(init_flags::READDIRPLUS_AUTO) {

@@ -5,6 +5,7 @@
 //! What the daemon has made it names as LOOKUP does, and with it goes a reference to the node.
 
 use super::{
+    extensions,
     inode::{self, directory_changed, is_valid, Asked},
     lookup::{self, holds_until, Sighting},
     mount::Mount,
@@ -42,8 +43,9 @@ pub(super) fn mknod<'a>(
         umask: current_umask(),
         ..Default::default()
     };
-    make(dir, dentry, mode, |name| {
-        request::<op::Mknod>(id_map, dir, &arguments)?.name(name)
+    make(dir, dentry, mode, |dentry| {
+        let request = request::<op::Mknod>(id_map, dir, &arguments)?.name(dentry.name())?;
+        extensions::add(request, id_map, dir, dentry, arguments.mode)
     })
 }
 
@@ -55,8 +57,9 @@ pub(super) fn mkdir<'a>(id_map: IdMap<'_>, dir: &INode, dentry: New<'a>, mode: u
         mode: masked(dir, mode) & !directory,
         umask: current_umask(),
     };
-    make(dir, dentry, directory, |name| {
-        request::<op::Mkdir>(id_map, dir, &arguments)?.name(name)
+    make(dir, dentry, directory, |dentry| {
+        let request = request::<op::Mkdir>(id_map, dir, &arguments)?.name(dentry.name())?;
+        extensions::add(request, id_map, dir, dentry, directory)
     })
 }
 
@@ -67,10 +70,12 @@ pub(super) fn symlink<'a>(
     dentry: New<'a>,
     target: &CStr,
 ) -> Made<'a> {
-    make(dir, dentry, FileType::Symlink.mode(), |name| {
-        request::<op::Symlink>(id_map, dir, &())?
-            .name(name)?
-            .name(target.to_bytes())
+    let link = FileType::Symlink.mode();
+    make(dir, dentry, link, |dentry| {
+        let request = request::<op::Symlink>(id_map, dir, &())?
+            .name(dentry.name())?
+            .name(target.to_bytes())?;
+        extensions::add(request, id_map, dir, dentry, link)
     })
 }
 
@@ -85,8 +90,8 @@ pub(super) fn link<'a>(inode: &INode, dir: &INode, dentry: New<'a>) -> Made<'a> 
     let arguments = LinkIn {
         oldnodeid: inode.data().nodeid(),
     };
-    let made = make(dir, dentry, inode.mode(), |name| {
-        Request::<op::Link>::new(connection, dir.data().nodeid(), &arguments)?.name(name)
+    let made = make(dir, dentry, inode.mode(), |dentry| {
+        Request::<op::Link>::new(connection, dir.data().nodeid(), &arguments)?.name(dentry.name())
     });
     made.inspect(|_| inode::touch(inode)).map_err(|err| {
         if err == ENOSYS {
@@ -130,11 +135,11 @@ fn make<'a, O: Operation<Out = EntryOut>>(
     dir: &INode,
     dentry: New<'a>,
     mode: u32,
-    request: impl FnOnce(&[u8]) -> Result<Request<O>>,
+    request: impl FnOnce(&New<'a>) -> Result<Request<O>>,
 ) -> Made<'a> {
     dir.data().check()?;
     let (mount, sighting) = (Mount::of(dir), Sighting::of(dir));
-    let replied = match mount.connection.call(request(dentry.name())?) {
+    let replied = match mount.connection.call(request(&dentry)?) {
         Ok(replied) => replied,
         Err(err) => {
             if err == EEXIST {

@@ -30,6 +30,7 @@
 //! - [`symlink`]: reading symbolic links
 //! - [`make`]: making files, directories and links
 //! - [`create`]: making files and opening them
+//! - [`extensions`]: what requests that make something say beside their arguments
 //! - [`remove`]: removing names
 //! - [`mod@rename`]: giving what has a name another one
 //!
@@ -44,6 +45,8 @@ mod create;
 mod dir;
 mod direct;
 mod export;
+mod extensions;
+mod fileattr;
 mod init;
 mod inode;
 mod io_mode;

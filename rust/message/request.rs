@@ -72,6 +72,13 @@ impl<O: Operation> Request<O> {
         Ok(self)
     }
 
+    /// Adds an extension behind all arguments, of a multiple of eight bytes. ENOMEM; E2BIG when it is
+    /// too long.
+    pub(crate) fn extension(mut self, extension: &[u8]) -> Result<Self> {
+        self.message.wire.extend(extension)?;
+        Ok(self)
+    }
+
     /// Adds data behind the arguments.
     pub(crate) fn payload(mut self, payload: Payload) -> Self {
         self.message.payload = payload;

@@ -64,6 +64,17 @@ impl Wire {
         Ok(())
     }
 
+    /// Adds an extension behind them, of a multiple of eight bytes. ENOMEM, where it does not fit inline;
+    /// E2BIG when it cannot be told how long it is.
+    pub(super) fn extend(&mut self, extension: &[u8]) -> Result {
+        let units = u16::try_from(extension.len() / size_of::<u64>()).map_err(|_| E2BIG)?;
+        let total = self.inline.header.total_extlen.checked_add(units);
+        let total = total.ok_or(E2BIG)?;
+        self.append(extension)?;
+        self.inline.header.total_extlen = total;
+        Ok(())
+    }
+
     /// The arguments.
     pub(super) fn arguments(&self) -> &[u8] {
         match &self.long {

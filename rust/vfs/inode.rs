@@ -200,6 +200,12 @@ impl<T: FileSystem> INode<T> {
         unsafe { ptr::read_volatile(&raw const (*self.as_ptr()).__bindgen_anon_1.i_nlink) }
     }
 
+    /// The group that it belongs to.
+    pub(crate) fn group(&self) -> Gid {
+        // SAFETY: The field is valid and aligned; it may change at any time.
+        Gid(unsafe { ptr::read_volatile(&raw const (*self.as_ptr()).i_gid) })
+    }
+
     /// The size in bytes.
     pub(crate) fn size(&self) -> u64 {
         // SAFETY: The inode is valid.

@@ -302,6 +302,17 @@ impl IdMap<'_> {
 pub(crate) struct Access(u32);
 
 impl Access {
+    /// Whether the running task is in the group of `inode` by a supplementary group, and has another
+    /// one for making files.
+    pub(crate) fn in_group_as_supplementary<T: FileSystem>(self, inode: &INode<T>) -> bool {
+        // SAFETY: The arguments are valid.
+        unsafe {
+            let group = bindings::i_gid_into_vfsgid(self.0, inode.as_ptr());
+            !bindings::vfsgid_eq_kgid(group, bindings::current_fsgid())
+                && bindings::vfsgid_in_group_p(group) != 0
+        }
+    }
+
     /// Whether `permission` must not sleep.
     pub(crate) fn must_not_block(self) -> bool {
         self.0 & bindings::MAY_NOT_BLOCK != 0

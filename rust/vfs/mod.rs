@@ -41,6 +41,7 @@ pub(crate) mod poll;
 pub(crate) mod random;
 mod reaper;
 pub(crate) mod setattr;
+pub(crate) mod security;
 pub(crate) mod super_block;
 pub(crate) mod sysctl;
 pub(crate) mod sysfs;

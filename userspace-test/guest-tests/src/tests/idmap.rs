@@ -8,13 +8,13 @@ use crate::{
     env::Env,
     fs::{fresh_dir, Fs},
     idmap::{self, UserNamespace},
-    model::{Model, Served, FILE},
+    model::{Model, Served, DIR, FILE},
     sys, system,
     tests::tests,
 };
 use nix::{
     mount::umount,
-    unistd::{chown, setfsgid, setfsuid, Gid, Uid},
+    unistd::{chown, setfsgid, setfsuid, setgroups, Gid, Uid},
 };
 use rawfuse::{
     abi::{self, init_flags, Opcode, INVALID_UIDGID},
@@ -25,6 +25,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
+use zerocopy::IntoBytes;
 
 tests![
     refused_without_the_flag,
@@ -37,6 +38,7 @@ tests![
     new_owners_are_mapped,
     permission_is_judged_by_mapped_owners,
     who_has_no_id_makes_nothing,
+    supplementary_groups_are_mapped,
 ];
 
 /// What user and group 0 of the file system are on the mount.
@@ -367,5 +369,36 @@ fn who_has_no_id_makes_nothing(env: &Env) {
     });
     system::assert_errno(moved, Errno::EOVERFLOW);
     assert_eq!(mapped.take(Opcode::Rename2), []);
+    mapped.finish();
+}
+
+fn supplementary_groups_are_mapped(env: &Env) {
+    // Before there are other threads.
+    setgroups(&[Gid::from_raw(FIRST + USER)]).expect("setgroups");
+    let flags = IDMAP | init_flags::CREATE_SUPP_GROUP;
+    let mapped = Mapped::with(env, "default_permissions", flags);
+    mapped.served.model().node(DIR).attr.gid = USER;
+    let extensions = Arc::new(Mutex::new(Vec::new()));
+    let log = extensions.clone();
+    mapped.served.hook(move |req| {
+        if req.opcode() == Opcode::Mkdir {
+            let body = req.request().body();
+            let len = usize::from(req.header().total_extlen) * 8;
+            log.lock().unwrap().push(body[body.len() - len..].to_vec());
+        }
+        None
+    });
+    let dir = mapped.path("dir");
+    sys::stat(&dir).unwrap();
+    call(move || {
+        setfsgid(Gid::from_raw(FIRST));
+        setfsuid(Uid::from_raw(FIRST));
+        sys::mkdir(&dir.join("new"), 0o700)
+    })
+    .result()
+    .expect("mkdir");
+    // The daemon is told by its own number.
+    let group = [16, abi::ext_type::EXT_GROUPS, 1, USER];
+    assert_eq!(*extensions.lock().unwrap(), [group.as_bytes()]);
     mapped.finish();
 }

@@ -23,7 +23,9 @@ mod dircache;
 mod direct;
 mod epoch;
 mod export;
+mod extensions;
 mod faultd;
+mod fileattr;
 mod flock;
 mod folios;
 mod forget;
@@ -154,8 +156,9 @@ pub fn all() -> Vec<Test> {
         unlink::tests(),
         rename::tests(),
         write::tests(),
-        direct::tests(),
         aio::tests(),
+        direct::tests(),
+        extensions::tests(),
         folios::tests(),
         pressure::tests(),
         writeback::tests(),
