@@ -3,8 +3,8 @@
 //! Directories: what can be done in them.
 
 use super::{
-    acl, attr, create, lookup, make, permission::permission, remove::remove, rename, setattr,
-    superblock::Fuse, xattr, DEntry, INode,
+    acl, attr, create, fileattr, lookup, make, permission::permission, remove::remove, rename,
+    setattr, superblock::Fuse, xattr, DEntry, INode,
 };
 use crate::{
     message::op,
@@ -12,6 +12,7 @@ use crate::{
         acl::{Acl, AclKind, OwnedAcl},
         dentry::{LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
         file::NewFile,
+        fileattr::FileAttr,
         inode_ops::{self, Access, INodeOperations, IdMap, Opened, RenameFlags, Stat, StatRequest},
         setattr::Changes,
         xattr::Destination,
@@ -64,6 +65,14 @@ impl INodeOperations for Directory {
 
     fn set_acl(id_map: IdMap<'_>, dentry: &DEntry, acl: Option<Acl<'_>>, kind: AclKind) -> Result {
         acl::set_acl(id_map, dentry, acl, kind)
+    }
+
+    fn fileattr_get(inode: &INode, attributes: &mut FileAttr) -> Result {
+        fileattr::get(inode, attributes)
+    }
+
+    fn fileattr_set(inode: &INode, attributes: &FileAttr) -> Result {
+        fileattr::set(inode, attributes)
     }
 
     fn create<'a>(

@@ -130,11 +130,8 @@ where
     bytes.extend_from_slice(&value.as_bytes()[..input], GFP_KERNEL)?;
     let request = Request::<op::Ioctl>::new(&mount.connection, inode.data().nodeid(), &arguments)?
         .payload(Payload::Bytes(bytes))
-        .reply_bytes(output)?;
+        .reply_exactly(output)?;
     let (out, reply) = call(mount, file, request)?;
-    if reply.bytes().len() != output {
-        return Err(EIO);
-    }
     if out.result < 0 {
         return Err(Error::from_errno(out.result));
     }

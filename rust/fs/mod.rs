@@ -16,7 +16,7 @@
 //! - [`notify`]: what the daemon says unasked: that something is not as it was
 //! - [`open`]: opening and closing files and directories
 //! - [`locks`]: locks on files
-//! - [`ioctl`]: what has no operation of its own
+//! - [`ioctl`]: what has no operation of its own, and [`fileattr`] what the kernel does by that
 //! - [`poll`]: waiting until a file is ready
 //! - [`dir`]: what can be done in directories
 //! - [`readdir`]: reading directories, and looking up what is in them on the way

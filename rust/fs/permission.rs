@@ -12,7 +12,7 @@
 use super::{
     acl,
     attr::{self, is_outdated},
-    setattr,
+    fileattr, setattr,
     superblock::Fuse,
     xattr, DEntry, INode, Mount,
 };
@@ -21,6 +21,7 @@ use crate::{
     message::{op, Request},
     vfs::{
         acl::{Acl, AclKind, OwnedAcl},
+        fileattr::FileAttr,
         inode_ops::{Access, INodeOperations, IdMap, Stat, StatRequest, PERMISSION_STATS},
         ns::{current_is_wholly, Capability},
         setattr::Changes,
@@ -153,5 +154,13 @@ impl INodeOperations for Common {
 
     fn set_acl(id_map: IdMap<'_>, dentry: &DEntry, acl: Option<Acl<'_>>, kind: AclKind) -> Result {
         acl::set_acl(id_map, dentry, acl, kind)
+    }
+
+    fn fileattr_get(inode: &INode, attributes: &mut FileAttr) -> Result {
+        fileattr::get(inode, attributes)
+    }
+
+    fn fileattr_set(inode: &INode, attributes: &FileAttr) -> Result {
+        fileattr::set(inode, attributes)
     }
 }

@@ -15,12 +15,13 @@ use crate::{
         acl::{Acl, AclKind, OwnedAcl},
         dentry::{self, DEntry, LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
         file::NewFile,
+        fileattr::FileAttr,
         filesystem::FileSystem,
         inode::{INode, Time},
         ns::{Gid, Uid, UserNamespace},
         setattr::Changes,
-        xattr::{self, Destination},
         symlink::Link,
+        xattr::{self, Destination},
     },
 };
 use core::{marker::PhantomData, ptr};
@@ -108,6 +109,18 @@ pub(crate) trait INodeOperations: Sized + 'static {
         _acl: Option<Acl<'_>>,
         _kind: AclKind,
     ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Fills in attributes that have no place in stat(2), in one of the two forms; which is wanted is
+    /// advice. `ENOTTY` when there are none.
+    fn fileattr_get(_inode: &INode<Self::FileSystem>, _attributes: &mut FileAttr) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sets them. The VFS has checked them against what [`Self::fileattr_get`] says, and the inode is
+    /// locked.
+    fn fileattr_set(_inode: &INode<Self::FileSystem>, _attributes: &FileAttr) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -289,6 +302,17 @@ impl IdMap<'_> {
         }
     }
 
+    /// Whether the running task is in the group of `inode` by a supplementary group, and has another
+    /// one for making files.
+    pub(crate) fn in_group_as_supplementary<T: FileSystem>(self, inode: &INode<T>) -> bool {
+        // SAFETY: The arguments are valid.
+        unsafe {
+            let group = bindings::i_gid_into_vfsgid(self.0, inode.as_ptr());
+            !bindings::vfsgid_eq_kgid(group, bindings::current_fsgid())
+                && bindings::vfsgid_in_group_p(group) != 0
+        }
+    }
+
     /// Whether the running task is in the group of `inode`, or has the capability to do as if it were
     /// (`CAP_FSETID`).
     pub(crate) fn in_group_or_capable<T: FileSystem>(self, inode: &INode<T>) -> bool {
@@ -302,17 +326,6 @@ impl IdMap<'_> {
 pub(crate) struct Access(u32);
 
 impl Access {
-    /// Whether the running task is in the group of `inode` by a supplementary group, and has another
-    /// one for making files.
-    pub(crate) fn in_group_as_supplementary<T: FileSystem>(self, inode: &INode<T>) -> bool {
-        // SAFETY: The arguments are valid.
-        unsafe {
-            let group = bindings::i_gid_into_vfsgid(self.0, inode.as_ptr());
-            !bindings::vfsgid_eq_kgid(group, bindings::current_fsgid())
-                && bindings::vfsgid_in_group_p(group) != 0
-        }
-    }
-
     /// Whether `permission` must not sleep.
     pub(crate) fn must_not_block(self) -> bool {
         self.0 & bindings::MAY_NOT_BLOCK != 0
@@ -576,6 +589,16 @@ impl<O: INodeOperations> Callbacks<O> {
         } else {
             None
         },
+        fileattr_get: if O::HAS_FILEATTR_GET {
+            Some(Self::fileattr_get)
+        } else {
+            None
+        },
+        fileattr_set: if O::HAS_FILEATTR_SET {
+            Some(Self::fileattr_set)
+        } else {
+            None
+        },
         create: if O::HAS_CREATE {
             Some(Self::create)
         } else {
@@ -793,6 +816,46 @@ impl<O: INodeOperations> Callbacks<O> {
                 )
             };
             O::set_acl(id_map, dentry, acl, kind).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `fileattr_get` of `struct inode_operations`, for this type.
+    unsafe extern "C" fn fileattr_get(
+        dentry: *mut bindings::dentry,
+        attributes: *mut kernel::bindings::file_kattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The C side gives an entry of this file system that has an inode, and a structure
+            // for the call.
+            let (inode, attributes) = unsafe {
+                (
+                    INode::from_raw(bindings::d_inode(dentry)),
+                    FileAttr::from_raw(attributes),
+                )
+            };
+            O::fileattr_get(inode, attributes).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// To be called as `fileattr_set` of `struct inode_operations`, for this type.
+    unsafe extern "C" fn fileattr_set(
+        _idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        attributes: *mut kernel::bindings::file_kattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: As for `fileattr_get`.
+            let (inode, attributes) = unsafe {
+                (
+                    INode::from_raw(bindings::d_inode(dentry)),
+                    FileAttr::from_raw(attributes),
+                )
+            };
+            O::fileattr_set(inode, attributes).map(|()| 0)
         })
     }
 }

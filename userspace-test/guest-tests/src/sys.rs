@@ -568,6 +568,43 @@ pub fn statx(path: &Path, flags: i32, mask: u32) -> io::Result<libc::statx> {
     Ok(unsafe { out.assume_init() })
 }
 
+/// `struct file_attr`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FileAttr {
+    /// `FS_XFLAG_…`.
+    pub xflags: u64,
+    /// In which pieces to allocate, in bytes.
+    pub extsize: u32,
+    /// How many extents there are.
+    pub nextents: u32,
+    /// The project that it counts for.
+    pub projid: u32,
+    /// In which pieces to allocate what is copied when it is written to, in bytes.
+    pub cowextsize: u32,
+}
+
+/// `file_getattr(2)`.
+pub fn file_getattr(path: &Path, flags: i32) -> io::Result<FileAttr> {
+    const FILE_GETATTR: libc::c_long = 468;
+    let path = c_string(path)?;
+    let mut out = FileAttr::default();
+    let (cwd, size) = (libc::AT_FDCWD, size_of::<FileAttr>());
+    // SAFETY: The path is a C string, and the structure has that size.
+    check(unsafe { libc::syscall(FILE_GETATTR, cwd, path.as_ptr(), &raw mut out, size, flags) })?;
+    Ok(out)
+}
+
+/// `file_setattr(2)`.
+pub fn file_setattr(path: &Path, flags: i32, attr: &FileAttr) -> io::Result<()> {
+    const FILE_SETATTR: libc::c_long = 469;
+    let path = c_string(path)?;
+    let (cwd, size) = (libc::AT_FDCWD, size_of::<FileAttr>());
+    let attr = std::ptr::from_ref(attr);
+    // SAFETY: The path is a C string, and the structure has that size.
+    check(unsafe { libc::syscall(FILE_SETATTR, cwd, path.as_ptr(), attr, size, flags) }).map(drop)
+}
+
 /// `ioctl(2)` with a pointer to `memory`, of which the kernel may read and write all.
 pub fn ioctl_bytes(file: &File, command: u32, memory: &mut [u8]) -> io::Result<usize> {
     // SAFETY: The commands that tests use read and write no more than their size, and the tests

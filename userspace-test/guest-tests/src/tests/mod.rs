@@ -151,6 +151,7 @@ pub fn all() -> Vec<Test> {
         ioctl::tests(),
         poll::tests(),
         symlink::tests(),
+        fileattr::tests(),
         make::tests(),
         create::tests(),
         unlink::tests(),
