@@ -8,7 +8,9 @@
 //! [`Sighting`](super::lookup::Sighting)). DELETE cannot do without the lock, and waits for it until
 //! the daemon is killed.
 
-use super::{inode, poll::PolledFiles, superblock::Fuse, INode, Mount, SuperBlock};
+use super::{
+    inode, lookup::INVAL_WQ, poll::PolledFiles, superblock::Fuse, INode, Mount, SuperBlock,
+};
 use crate::{
     abi::{
         notify_inval_entry_flags::EXPIRE_ONLY, NotifyCode, NotifyDeleteOut, NotifyInvalEntryOut,
@@ -20,16 +22,33 @@ use crate::{
         folio::FolioPart,
         inode::FileType,
         iov::Source,
+        periodic::{Chore, Periodic},
         super_block::{Handle, MAX_FILE_SIZE, PAGE_SIZE},
     },
 };
-use kernel::{prelude::*, sync::Arc};
+use kernel::{prelude::*, sync::Arc, time::Msecs};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Takes the notifications of a connection.
 pub(super) struct Listener {
     superblock: Arc<Handle<Fuse>>,
     polled_files: Arc<PolledFiles>,
+    sweep: Pin<KBox<Periodic<Sweep>>>,
+}
+
+/// Lets all names go that nobody uses. Not for the daemon's thread: an inode that goes may have to be
+/// written back.
+struct Sweep(Arc<Handle<Fuse>>);
+
+impl Chore for Sweep {
+    fn period(&self) -> Msecs {
+        0
+    }
+
+    fn run(&self) -> bool {
+        self.0.with(SuperBlock::shrink_dcache);
+        false
+    }
 }
 
 impl Listener {
@@ -38,6 +57,7 @@ impl Listener {
         let listener = Self {
             superblock: sb.handle(),
             polled_files: sb.data().polled_files.clone(),
+            sweep: KBox::pin_init(Periodic::new(Sweep(sb.handle())), GFP_KERNEL)?,
         };
         Ok(Arc::new(listener, GFP_KERNEL)?)
     }
@@ -167,6 +187,9 @@ impl Listener {
 
     fn inc_epoch(&self) -> Result {
         self.superblock.with(|sb| sb.data().epoch.advance());
+        if INVAL_WQ.get() != 0 {
+            self.sweep.start();
+        }
         Ok(())
     }
 

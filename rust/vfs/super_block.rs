@@ -85,6 +85,13 @@ impl<T: FileSystem> SuperBlock<T> {
         &self.info().reaper
     }
 
+    /// Lets all entries go that nobody uses, and the inodes that only they led to. Sleeps, and may wait
+    /// for those to be written back.
+    pub(crate) fn shrink_dcache(&self) {
+        // SAFETY: The superblock is valid.
+        unsafe { bindings::shrink_dcache_sb(self.as_ptr()) };
+    }
+
     /// What all superblocks of the type share.
     pub(crate) fn shared(&self) -> &T::Shared {
         // SAFETY: The superblock is valid and holds its file system type, which is one for `T`.

@@ -10,7 +10,10 @@ use crate::{
     sys, system,
     tests::{limits::Global, tests},
 };
-use rawfuse::{abi::Opcode, Errno};
+use rawfuse::{
+    abi::{NotifyCode, Opcode},
+    Errno,
+};
 use std::{
     thread::sleep,
     time::{Duration, Instant},
@@ -22,6 +25,7 @@ tests![
     names_in_use_are_forgotten_afterwards,
     names_in_use_may_hold_again,
     invalidated_names_are_forgotten,
+    names_of_an_earlier_epoch_are_forgotten,
 ];
 
 /// The shortest period, in seconds.
@@ -144,5 +148,32 @@ fn invalidated_names_are_forgotten(env: &Env) {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(forgetful.served.path("dir"), mode).expect("chmod");
     forgetful.wait_for_forget(DIR);
+    forgetful.finish();
+}
+
+fn names_of_an_earlier_epoch_are_forgotten(env: &Env) {
+    let forgetful = Forgetful::new(env);
+    let next_epoch = || {
+        let channel = &forgetful.served.channel;
+        channel.notify(NotifyCode::IncEpoch, &[]).expect("notify");
+    };
+    forgetful.served.model().entry_valid = 3600;
+    let file = sys::open(&forgetful.served.path("file")).expect("open");
+    forgetful.touch("link");
+    // Without a period that waits until memory is short.
+    forgetful.period.set("0");
+    next_epoch();
+    sleep(Duration::from_millis(150));
+    assert_eq!(forgetful.references(LINK), 1);
+    forgetful.period.set(&PERIOD.to_string());
+    next_epoch();
+    let now = Instant::now();
+    forgetful.wait_for_forget(LINK);
+    assert!(
+        now.elapsed() < Duration::from_secs(PERIOD),
+        "that is due at once"
+    );
+    assert_eq!(forgetful.references(FILE), 1, "it is in use");
+    drop(file);
     forgetful.finish();
 }
