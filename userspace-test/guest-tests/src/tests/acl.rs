@@ -6,16 +6,17 @@ use crate::{
     caller::process,
     env::Env,
     fs::Fs,
-    model::{Model, Served, FILE},
+    model::{Model, Served, DIR, FILE},
     sys, system,
     tests::tests,
     xattrs::{self, Set, Store},
 };
 use rawfuse::{
-    abi::{init_flags, setxattr_flags, Opcode},
+    abi::{init_flags, setxattr_flags, NotifyCode, NotifyInvalInodeOut, Opcode},
     Errno, InitConfig,
 };
 use std::{fs, os::unix::fs::PermissionsExt};
+use zerocopy::IntoBytes;
 
 tests![
     list_lets_a_user_in,
@@ -26,9 +27,14 @@ tests![
     passed_through_without_the_flag,
     lists_that_make_no_sense,
     daemon_without_them,
+    default_lists_are_others,
+    invalidated_inode_has_no_cached_list,
+    list_that_is_too_long,
+    kernels_judgement_follows_the_list,
 ];
 
 const ACCESS: &str = "system.posix_acl_access";
+const DEFAULT: &str = "system.posix_acl_default";
 
 /// A list: the owner, user 1000, the group and all others may do that; at most what the mask says.
 fn acl(owner: u16, user: u16, group: u16, mask: u16, other: u16) -> Vec<u8> {
@@ -239,5 +245,104 @@ fn daemon_without_them(env: &Env) {
     }
     assert_eq!(served.count(Opcode::Getxattr), 1);
     assert_eq!(served.count(Opcode::Setxattr), 1);
+    served.finish();
+}
+
+fn default_lists_are_others(env: &Env) {
+    let (mut served, store) = serve(mounted(env, FLAGS), Store::long());
+    let (access, default) = (acl(7, 5, 5, 5, 0), acl(7, 7, 5, 7, 5));
+    store.values().insert((DIR, ACCESS.into()), access.clone());
+    store
+        .values()
+        .insert((DIR, DEFAULT.into()), default.clone());
+    let path = served.path("dir");
+    for _ in 0..2 {
+        assert_eq!(xattrs::get(&path, DEFAULT, 1000).unwrap(), default);
+        assert_eq!(xattrs::get(&path, ACCESS, 1000).unwrap(), access);
+        assert_eq!(served.count(Opcode::Getxattr), 2);
+    }
+    let new = acl(7, 0, 0, 0, 0);
+    xattrs::set(&path, DEFAULT, &new, 0).unwrap();
+    let set = last_set(&served, true);
+    assert_eq!((set.name.as_str(), &set.value), (DEFAULT, &new));
+    assert_eq!(xattrs::get(&path, DEFAULT, 1000).unwrap(), new);
+    // Files have none.
+    let path = served.path("file");
+    let result = xattrs::set(&path, DEFAULT, &new, 0);
+    system::assert_errno(result, Errno::EACCES);
+    served.finish();
+}
+
+fn invalidated_inode_has_no_cached_list(env: &Env) {
+    let (mut served, store) = serve(mounted(env, FLAGS), Store::long());
+    let (old, new) = (acl(6, 4, 4, 4, 0), acl(6, 6, 4, 6, 0));
+    store.values().insert((FILE, ACCESS.into()), old.clone());
+    let path = served.path("file");
+    assert_eq!(xattrs::get(&path, ACCESS, 1000).unwrap(), old);
+    store.values().insert((FILE, ACCESS.into()), new.clone());
+    assert_eq!(xattrs::get(&path, ACCESS, 1000).unwrap(), old);
+    let out = NotifyInvalInodeOut {
+        ino: FILE,
+        off: -1,
+        len: 0,
+    };
+    let channel = &served.channel;
+    channel
+        .notify(NotifyCode::InvalInode, &[out.as_bytes()])
+        .unwrap();
+    assert_eq!(xattrs::get(&path, ACCESS, 1000).unwrap(), new);
+    served.finish();
+}
+
+fn list_that_is_too_long(env: &Env) {
+    let (mut served, _store) = serve(mounted(env, FLAGS), Store::long());
+    // Of users 2000, 2001, ..., as many as it takes.
+    let list = |len: usize| {
+        let mut list = acl(6, 4, 4, 4, 0);
+        let (user, rest) = (list[12..20].to_vec(), list.split_off(20));
+        for id in (2000u32..).take((len - 44) / 8) {
+            list.extend_from_slice(&user[..4]);
+            list.extend_from_slice(&id.to_le_bytes());
+        }
+        list.extend(rest);
+        assert_eq!(list.len(), len);
+        list
+    };
+    let path = served.path("file");
+    xattrs::set(&path, ACCESS, &list(4092), 0).unwrap();
+    assert_eq!(served.count(Opcode::Setxattr), 1);
+    let result = xattrs::set(&path, ACCESS, &list(4100), 0);
+    system::assert_errno(result, Errno::E2BIG);
+    assert_eq!(served.count(Opcode::Setxattr), 1);
+    served.finish();
+}
+
+fn kernels_judgement_follows_the_list(env: &Env) {
+    let fs = mounted(env, FLAGS);
+    let path = fs.path("file");
+    let file = path.clone();
+    let user = as_user(1000, move || {
+        let open = || system::errno(sys::open(&path));
+        let before = open();
+        let end = std::time::Instant::now() + crate::caller::PATIENCE;
+        // What is cached is what counts, until the list is set anew.
+        while open() == before {
+            if std::time::Instant::now() > end {
+                return 255;
+            }
+            std::thread::yield_now();
+        }
+        before
+    });
+    let store = Store::long();
+    store
+        .values()
+        .insert((FILE, ACCESS.into()), acl(6, 0, 4, 4, 0));
+    let (mut served, _store) = serve(fs, store);
+    // The list is asked for twice each time that it lets nobody in.
+    served.wait_for(Opcode::Getxattr, 6);
+    xattrs::set(&file, ACCESS, &acl(6, 4, 4, 4, 0), 0).unwrap();
+    assert_eq!(user.code(), libc::EACCES);
+    served.wait_for(Opcode::Release, 1);
     served.finish();
 }

@@ -83,6 +83,7 @@ mod syncfs;
 mod times;
 mod transcripts;
 mod unlink;
+mod versions;
 mod write;
 mod writeback;
 mod xattr;
@@ -131,6 +132,7 @@ pub fn all() -> Vec<Test> {
         setattr::tests(),
         acl::tests(),
         killpriv::tests(),
+        versions::tests(),
         times::tests(),
         statx::tests(),
         syncfs::tests(),
@@ -149,11 +151,12 @@ pub fn all() -> Vec<Test> {
         posix_locks::tests(),
         flock::tests(),
         ioctl::tests(),
+        fileattr::tests(),
         poll::tests(),
         symlink::tests(),
-        fileattr::tests(),
         make::tests(),
         create::tests(),
+        extensions::tests(),
         unlink::tests(),
         rename::tests(),
         write::tests(),

@@ -27,6 +27,7 @@ tests![
     unmounting_ends_what_is_in_flight,
     one_lookup_of_a_directory_at_a_time,
     parallel_lookups_with_the_flag,
+    reading_a_directory_and_looking_up_in_it,
 ];
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -284,5 +285,35 @@ fn parallel_lookups_with_the_flag(env: &Env) {
     }
     for caller in &callers {
         system::assert_errno(caller.result(), Errno::ENOENT);
+    }
+}
+
+fn reading_a_directory_and_looking_up_in_it(env: &Env) {
+    for (flags, parallel) in [(0, false), (init_flags::PARALLEL_DIROPS, true)] {
+        let fs = Fs::with_flags(env, flags);
+        let (dir, path) = (fs.dir.clone(), fs.path("x"));
+        let lister = call(move || sys::list(&dir));
+        fs.reply(&fs.expect(Opcode::Opendir), &abi::OpenOut::default());
+        let readdir = fs.expect(Opcode::Readdir);
+        let other = call(move || sys::stat(&path));
+        if parallel {
+            fs.deny_name();
+            system::assert_errno(other.result(), Errno::ENOENT);
+            fs.reply_bytes(&readdir, &[]);
+        } else {
+            fs.expect_silence(SHORT);
+            fs.reply_bytes(&readdir, &[]);
+            // Which of the two comes first is nobody's business.
+            let requests = [fs.next(), fs.next()];
+            for request in &requests {
+                match request.opcode() {
+                    Opcode::Lookup => fs.reply_error(request, Errno::ENOENT),
+                    Opcode::Releasedir => fs.reply_bytes(request, &[]),
+                    other => panic!("{other:?}"),
+                }
+            }
+            system::assert_errno(other.result(), Errno::ENOENT);
+        }
+        assert_eq!(lister.result().unwrap().len(), 0);
     }
 }

@@ -18,7 +18,10 @@ use nix::{
     },
     unistd::truncate,
 };
-use rawfuse::abi::{fattr, init_flags, Opcode, SetattrIn};
+use rawfuse::{
+    abi::{fattr, init_flags, Opcode, SetattrIn},
+    InitConfig,
+};
 use std::{fs, io::Write, os::unix::fs::PermissionsExt};
 use zerocopy::FromBytes;
 
@@ -30,6 +33,8 @@ tests![
     chmod_sends_the_time_of_change,
     changed_xattrs_flush_the_time_of_change,
     directories_are_the_daemon_s,
+    granularity_is_the_daemon_s,
+    granularities_that_cannot_be,
 ];
 
 fn served(env: &Env) -> Served {
@@ -175,4 +180,51 @@ fn directories_are_the_daemon_s(env: &Env) {
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].valid, fattr::MODE);
     served.finish();
+}
+
+/// The nanoseconds that the daemon is sent when somebody sets a time with 123,456,789 of them, where
+/// it keeps times in units of `time_gran`; and those of a time that the kernel sets.
+#[track_caller]
+fn nanoseconds(env: &Env, time_gran: u32) -> (u32, i64) {
+    let config = InitConfig {
+        flags: init_flags::WRITEBACK_CACHE | init_flags::BIG_WRITES,
+        time_gran,
+        ..Default::default()
+    };
+    let mut served = Served::new(Fs::with(env, |options| options, &config), Model::cached());
+    let path = served.path("file");
+    let mut file = sys::open_with(&path, libc::O_RDWR).unwrap();
+    file.write_all(b"new").unwrap();
+    let written = sys::fstat(&file).unwrap().st_mtime_nsec;
+    let time = TimeSpec::new(1000, 123_456_789);
+    utimensat(AT_FDCWD, &path, &time, &time, UtimensatFlags::FollowSymlink).unwrap();
+    // What was written had its own times, which are sent first.
+    let asked = asked(&served);
+    let mut chosen = asked.iter().filter(|sent| sent.valid & fattr::ATIME != 0);
+    let sent = *chosen.next().expect("a SETATTR of the time");
+    assert_eq!((sent.atime, sent.mtime), (1000, 1000));
+    assert_eq!(sent.atimensec, sent.mtimensec);
+    drop(file);
+    served.wait_for(Opcode::Release, 1);
+    served.finish();
+    (sent.mtimensec, written)
+}
+
+fn granularity_is_the_daemon_s(env: &Env) {
+    for (time_gran, expected) in [
+        (1, 123_456_789),
+        (100, 123_456_700),
+        (1_000_000, 123_000_000),
+        (1_000_000_000, 0),
+    ] {
+        let (sent, written) = nanoseconds(env, time_gran);
+        assert_eq!(sent, expected, "{time_gran}");
+        assert_eq!(written % i64::from(time_gran), 0, "{time_gran}");
+    }
+}
+
+fn granularities_that_cannot_be(env: &Env) {
+    for time_gran in [0, 1_000_000_001, u32::MAX] {
+        assert_eq!(nanoseconds(env, time_gran).0, 123_456_789, "{time_gran}");
+    }
 }
