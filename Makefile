@@ -13,7 +13,7 @@ QUEUE_MODEL_ITERATIONS ?= 20000
 
 LABS := 1 2 3 4 5 6 7 8
 
-.PHONY: help run $(LABS:%=lab-%) test test-long parity conformance queue-model module kernel userspace shell bench lint fmt doc rust-analyzer clean
+.PHONY: help run $(LABS:%=lab-%) test test-long parity conformance mutation queue-model module kernel userspace shell bench lint fmt doc rust-analyzer clean
 # The scripts share what they build, one after the other.
 .NOTPARALLEL:
 
@@ -43,6 +43,9 @@ queue-model: ## the queues on very many schedules: QUEUE_MODEL_ITERATIONS for ea
 
 parity: ## docs/PARITY.md, from docs/parity.tsv and the tests that it names
 	@$(SCRIPTS)/parity
+
+mutation: ## docs/MUTATION.md: whether tests fail when what they test is taken out
+	@$(SCRIPTS)/mutation
 
 conformance: ## docs/CONFORMANCE.md, from other people's test suites in full: takes an hour
 	@$(SCRIPTS)/conformance
