@@ -333,9 +333,11 @@ fn settle(sb: &SuperBlock, reply: &InitOut) -> Result {
         reply.max_readahead as usize
     };
     sb.limit_io(readahead, features.max_pages as usize);
-    if reply.minor >= 6 && (1..=1_000_000_000).contains(&reply.time_gran) {
-        sb.set_time_granularity(reply.time_gran);
-    }
+    sb.set_time_granularity(match reply.time_gran {
+        granularity @ 1..=1_000_000_000 if reply.minor >= 6 => granularity,
+        // The VFS would keep times to the second.
+        _ => 1,
+    });
     if reply.minor >= 6 && reply.all_flags() & init_flags::NO_EXPORT_SUPPORT != 0 {
         sb.end_export::<Exports>();
     }
