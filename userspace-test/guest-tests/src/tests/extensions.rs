@@ -55,10 +55,13 @@ const MAKING: &[(Opcode, Make)] = &[
     }),
 ];
 
-/// A file system, and the extensions of each request.
+/// Requests, and the extensions of each.
+type Asked = Vec<(Opcode, Vec<u8>)>;
+
+/// A file system, and what it was asked.
 struct Extended {
     served: Served,
-    asked: Arc<Mutex<Vec<(Opcode, Vec<u8>)>>>,
+    asked: Arc<Mutex<Asked>>,
 }
 
 impl Extended {
@@ -91,7 +94,8 @@ impl Extended {
     fn make_all(&self, expected: &[u8]) {
         for (opcode, make) in MAKING {
             self.take(*opcode);
-            make(&self.served.path("dir")).expect(opcode.name());
+            let made = make(&self.served.path("dir"));
+            assert!(made.is_ok(), "{}: {made:?}", opcode.name());
             assert_eq!(self.take(*opcode), [expected], "{}", opcode.name());
         }
     }
