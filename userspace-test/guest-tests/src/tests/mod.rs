@@ -162,7 +162,6 @@ pub fn all() -> Vec<Test> {
         write::tests(),
         aio::tests(),
         direct::tests(),
-        extensions::tests(),
         folios::tests(),
         pressure::tests(),
         writeback::tests(),
