@@ -90,7 +90,7 @@ def guest_tests(section, module, kernel="release", skip=()):
             "--kernel",
             kernel,
             "--timeout",
-            "2400" if kernel == "debug" else "900",
+            "3000" if kernel == "debug" else "1800",
             command=[GUEST_TESTS, "--module", module, *(f"--skip={name}" for name in skip)],
         ),
         expected=[name for name in listed.stdout.split() if not any(part in name for part in skip)],
@@ -119,10 +119,11 @@ def long(section):
 
 
 # What asks and is answered, thousands of times or after long waits, and has no locks or memory of its
-# own to be watched; programs that others of these tests stand for; and what weighs memory, which is
-# heavier there: on the debug kernel these are part of the long runs only.
+# own to be watched; what others of these tests stand for; and what weighs memory, which is heavier
+# there: on the debug kernel these are part of the long runs only.
 PLAIN = ("mount::", "limits::", "cred::", "statx::", "acl::", "times::", "stress::")
-PLAIN += ("transcripts::", "quotafs::", "paths::", "fuseq::", "faultd::", "slabs::")
+PLAIN += ("transcripts::", "quotafs::", "paths::", "fuseq::", "faultd::", "slabs::", "programs::")
+PLAIN += ("inval_wq::", "daemon::dies_", "daemon::recovers_", "module::hundred_times")
 
 
 def debug(section):
