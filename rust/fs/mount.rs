@@ -2,7 +2,9 @@
 
 //! What all operations need of the mount they are on.
 
-use super::{init::Features, options::Options, poll::PolledFiles, timeout::Timeout, INode};
+use super::{
+    init::Features, notify::Sweep, options::Options, poll::PolledFiles, timeout::Timeout, INode,
+};
 use crate::{
     message::{limits, Connection},
     vfs::{file::LockOwner, periodic::Periodic, random::random, time::Version},
@@ -36,6 +38,7 @@ pub(crate) struct Mount {
     pub(super) pending: Arc<Pending>,
     pub(super) polled_files: Arc<PolledFiles>,
     pub(super) timeout: Pin<KBox<Periodic<Timeout>>>,
+    pub(super) sweep: SetOnce<Pin<KBox<Periodic<Sweep>>>>,
     owner_key: [u32; 4],
 }
 
@@ -96,6 +99,7 @@ impl Mount {
         let connection = Arc::new(connection, GFP_KERNEL)?;
         Ok(Self {
             timeout: KBox::pin_init(Timeout::new(connection.clone()), GFP_KERNEL)?,
+            sweep: SetOnce::new(),
             connection,
             options,
             max_pages_limit: limits::MAX_PAGES_LIMIT.get(),

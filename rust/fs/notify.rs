@@ -33,12 +33,11 @@ use zerocopy::{FromBytes, IntoBytes};
 pub(super) struct Listener {
     superblock: Arc<Handle<Fuse>>,
     polled_files: Arc<PolledFiles>,
-    sweep: Pin<KBox<Periodic<Sweep>>>,
 }
 
 /// Lets all names go that nobody uses. Not for the daemon's thread: an inode that goes may have to be
 /// written back.
-struct Sweep(Arc<Handle<Fuse>>);
+pub(super) struct Sweep(Arc<Handle<Fuse>>);
 
 impl Chore for Sweep {
     fn period(&self) -> Msecs {
@@ -54,10 +53,12 @@ impl Chore for Sweep {
 impl Listener {
     /// For a superblock, until it is unmounted. `ENOMEM`.
     pub(super) fn new(sb: &SuperBlock) -> Result<Arc<Self>> {
+        // It is the mount's: whoever drops the last of a connection may not be able to wait for it.
+        let sweep = KBox::pin_init(Periodic::new(Sweep(sb.handle())), GFP_KERNEL)?;
+        sb.data().sweep.populate(sweep);
         let listener = Self {
             superblock: sb.handle(),
             polled_files: sb.data().polled_files.clone(),
-            sweep: KBox::pin_init(Periodic::new(Sweep(sb.handle())), GFP_KERNEL)?,
         };
         Ok(Arc::new(listener, GFP_KERNEL)?)
     }
@@ -186,10 +187,12 @@ impl Listener {
     }
 
     fn inc_epoch(&self) -> Result {
-        self.superblock.with(|sb| sb.data().epoch.advance());
-        if INVAL_WQ.get() != 0 {
-            self.sweep.start();
-        }
+        self.superblock.with(|sb| {
+            sb.data().epoch.advance();
+            if let (1.., Some(sweep)) = (INVAL_WQ.get(), sb.data().sweep.as_ref()) {
+                sweep.start();
+            }
+        });
         Ok(())
     }
 
