@@ -243,19 +243,7 @@ impl Fs {
         let opener = call(move || sys::open_with(&path, flags));
         let mut request = self.next();
         if request.opcode() == Opcode::Lookup {
-            let entry = abi::EntryOut {
-                nodeid: OPENED,
-                entry_valid: 3600,
-                attr_valid: 3600,
-                attr: abi::Attr {
-                    ino: OPENED,
-                    mode: libc::S_IFREG | 0o644,
-                    nlink: 1,
-                    ..Default::default()
-                },
-                ..Default::default()
-            };
-            self.reply(&request, &entry);
+            self.reply(&request, &opened());
             request = self.next();
         }
         assert_eq!(request.opcode(), Opcode::Open);
@@ -344,4 +332,20 @@ pub fn next(channel: &Channel) -> Req {
     let mut bytes = vec![0; 2 << 20];
     let len = channel.read(&mut bytes).expect("reading a request");
     Req::new(&bytes[..len])
+}
+
+/// The entry of the file [`OPENED`], which holds for an hour.
+pub fn opened() -> abi::EntryOut {
+    abi::EntryOut {
+        nodeid: OPENED,
+        entry_valid: 3600,
+        attr_valid: 3600,
+        attr: abi::Attr {
+            ino: OPENED,
+            mode: libc::S_IFREG | 0o644,
+            nlink: 1,
+            ..Default::default()
+        },
+        ..Default::default()
+    }
 }

@@ -63,14 +63,19 @@ const CHUNK: usize = 32 * PAGE;
 /// The flag, and those that make writes large.
 const FLAGS: u64 = init_flags::ASYNC_DIO | init_flags::BIG_WRITES;
 
-/// A file system that nobody waits for, and its file.
-fn serve(env: &Env, flags: u64, open_flags: u32, bytes: &[u8]) -> (Served, File) {
+/// A file system that is written to by requests for up to `max_write` bytes.
+fn mounted(env: &Env, flags: u64, max_write: usize) -> Fs {
     let config = InitConfig {
         flags,
-        max_write: CHUNK as u32,
+        max_write: max_write as u32,
         ..Default::default()
     };
-    let fs = Fs::with(env, |options| options, &config);
+    Fs::with(env, |options| options, &config)
+}
+
+/// A file system that nobody waits for, and its file.
+fn serve(env: &Env, flags: u64, open_flags: u32, bytes: &[u8]) -> (Served, File) {
+    let fs = mounted(env, flags, CHUNK);
     let served = with_contents(fs, bytes, open_flags);
     let direct = match open_flags & open_flags::DIRECT_IO {
         0 => libc::O_DIRECT,
@@ -631,12 +636,7 @@ fn answers_of_a_successor(env: &Env) {
 
 /// Somebody who waits is killed: ours lets him go, Linux keeps him until the replies.
 fn killed(env: &Env, way: Way, opcode: Opcode) {
-    let config = InitConfig {
-        flags: FLAGS,
-        max_write: CHUNK as u32,
-        ..Default::default()
-    };
-    let fs = Fs::with(env, |options| options, &config);
+    let fs = mounted(env, FLAGS, CHUNK);
     let path = fs.path("file");
     let caller = process(move || {
         let file = sys::open_with(&path, libc::O_RDWR | libc::O_DIRECT).expect("open");
@@ -682,12 +682,7 @@ fn submitter_exits(env: &Env) {
         (Way::Write, Opcode::Write, false),
         (Way::Write, Opcode::Write, true),
     ] {
-        let config = InitConfig {
-            flags: FLAGS,
-            max_write: CHUNK as u32,
-            ..Default::default()
-        };
-        let fs = Fs::with(env, |options| options, &config);
+        let fs = mounted(env, FLAGS, CHUNK);
         let path = fs.path("file");
         let submitter = process(move || {
             let file = sys::open_with(&path, libc::O_RDWR | libc::O_DIRECT).expect("open");
@@ -770,11 +765,7 @@ fn by_ring_in_registered_memory(env: &Env) {
 /// Who has begun to read goes at once, with the memory, and the reply comes later.
 fn ring_goes_while_it_reads(env: &Env) {
     for registered in [false, true] {
-        let config = InitConfig {
-            flags: FLAGS,
-            ..Default::default()
-        };
-        let fs = Fs::with(env, |options| options, &config);
+        let fs = Fs::with_flags(env, FLAGS);
         let path = fs.path("file");
         let reader = process(move || {
             let file = sys::open_with(&path, libc::O_RDONLY | libc::O_DIRECT).expect("open");
@@ -805,12 +796,7 @@ fn ring_goes_while_it_reads(env: &Env) {
 fn many_at_once(env: &Env) {
     const THREADS: usize = 4;
     const SHARE: usize = 64 * PAGE;
-    let config = InitConfig {
-        flags: FLAGS,
-        max_write: 4 * PAGE as u32,
-        ..Default::default()
-    };
-    let fs = Fs::with(env, |options| options, &config);
+    let fs = mounted(env, FLAGS, 4 * PAGE);
     let mut model = crate::model::Model::cached();
     model.add(FILE, libc::S_IFREG | 0o644, &[0; THREADS * SHARE]);
     let mut served = Served::with_threads(fs, model, 3);

@@ -6,11 +6,11 @@
 use crate::{
     caller::{call, call_on, process, Caller, PATIENCE},
     env::Env,
-    fs::{Fs, Req, OPENED},
+    fs::{opened, Fs, Req, OPENED},
     model::{Model, DIR, LINK},
     sys::{self, FileAttr},
     system,
-    tests::tests,
+    tests::{ioctl::answer, tests},
 };
 use libc::O_RDONLY;
 use nix::{
@@ -114,17 +114,6 @@ fn expect(fs: &Fs) -> (Req, abi::IoctlIn, Vec<u8>) {
     assert_eq!((arg.fh, arg.arg), (PRIVATE, 0));
     assert_eq!(arg.in_size as usize, data.len());
     (request, arg, data)
-}
-
-#[track_caller]
-fn answer(fs: &Fs, request: &Req, result: i32, data: &[u8]) {
-    let out = abi::IoctlOut {
-        result,
-        ..Default::default()
-    };
-    fs.channel
-        .reply_bytes(request.unique(), &[out.as_bytes(), data])
-        .expect("the reply");
 }
 
 /// Serves one ioctl on a file that reads `reply`.
@@ -253,22 +242,6 @@ fn of_a_32_bit_program(env: &Env) {
     serve_get(&fs, GET_FLAGS, &1u32.to_ne_bytes());
     assert_eq!(caller.result().unwrap(), 0);
     fs.close_file(file);
-}
-
-/// The entry of a file that can be opened.
-fn opened() -> abi::EntryOut {
-    abi::EntryOut {
-        nodeid: OPENED,
-        entry_valid: 3600,
-        attr_valid: 3600,
-        attr: abi::Attr {
-            ino: OPENED,
-            mode: libc::S_IFREG | 0o644,
-            nlink: 1,
-            ..Default::default()
-        },
-        ..Default::default()
-    }
 }
 
 fn by_path(env: &Env) {

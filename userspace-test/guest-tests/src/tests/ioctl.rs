@@ -77,7 +77,7 @@ fn expect(fs: &Fs, len: usize) -> (Req, abi::IoctlIn, Vec<u8>) {
 
 /// Answers with a result and data.
 #[track_caller]
-fn answer(fs: &Fs, request: &Req, result: i32, data: &[u8]) {
+pub(super) fn answer(fs: &Fs, request: &Req, result: i32, data: &[u8]) {
     let out = abi::IoctlOut {
         result,
         ..Default::default()
