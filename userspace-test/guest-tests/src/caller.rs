@@ -11,6 +11,7 @@ use nix::{
 };
 use std::{
     fs::File,
+    io::{Read, Write},
     mem::ManuallyDrop,
     os::fd::{AsRawFd, FromRawFd},
     process::exit,
@@ -82,6 +83,27 @@ pub fn process(action: impl FnOnce() -> i32) -> Process {
         Ok(ForkResult::Parent { child }) => Process(child),
         Err(error) => panic!("cannot fork: {error}"),
     }
+}
+
+/// Tells a process that waits to begin.
+pub struct Start(File);
+
+impl Start {
+    /// To be called once the process is to do something.
+    pub fn now(mut self) {
+        self.0.write_all(&[0]).expect("the process waits");
+    }
+}
+
+/// Starts a process, as [`process`] does, that does something when it is told to: by then, this one may
+/// have more threads.
+pub fn process_that_waits(action: impl FnOnce() -> i32) -> (Process, Start) {
+    let (begin, start) = nix::unistd::pipe().expect("pipe");
+    let process = process(|| {
+        File::from(begin).read_exact(&mut [0]).expect("told");
+        action()
+    });
+    (process, Start(File::from(start)))
 }
 
 /// Starts a process that shares this one's table of descriptors, as [`process`] does.

@@ -3,7 +3,7 @@
 //! Files that are read and written past the page cache (`O_DIRECT`) while that holds parts of them.
 
 use crate::{
-    caller::call,
+    caller::process_that_waits,
     env::Env,
     fs::Fs,
     model::{args, Answer, Served, CONTENTS, FILE},
@@ -18,7 +18,7 @@ use rawfuse::{
     abi::{fattr, init_flags, open_flags, Opcode, ReadIn, SetattrIn},
     Errno,
 };
-use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
+use std::{fs::File, os::unix::fs::FileExt};
 
 tests![
     failed_growth_is_taken_back,
@@ -32,8 +32,8 @@ tests![
 ];
 
 /// A file of these bytes that is mapped, shared, and open with `O_DIRECT`.
-fn mapped(env: &Env, flags: u64, bytes: &[u8]) -> (Served, File, Map) {
-    let served = with_contents(Fs::with_flags(env, flags), bytes, open_flags::KEEP_CACHE);
+fn mapped(fs: Fs, bytes: &[u8]) -> (Served, File, Map) {
+    let served = with_contents(fs, bytes, open_flags::KEEP_CACHE);
     let file = open_to_write(&served, libc::O_RDWR);
     let map = Map::new(&file, bytes.len(), true, libc::MAP_SHARED).expect("mmap");
     drop(file);
@@ -123,7 +123,7 @@ fn growth_that_failed_late_stays(env: &Env) {
 fn reading_finds_what_a_mapping_has_changed(env: &Env) {
     for flags in WAYS {
         let bytes = pattern(2 * PAGE);
-        let (served, file, map) = mapped(env, flags, &bytes);
+        let (served, file, map) = mapped(Fs::with_flags(env, flags), &bytes);
         map.set(PAGE + 5, b"by memory");
         assert_eq!(served.count(Opcode::Write), 0);
         let mut got = vec![0; 2 * PAGE];
@@ -146,7 +146,7 @@ fn reading_finds_what_a_mapping_has_changed(env: &Env) {
 
 fn writing_changes_what_is_mapped(env: &Env) {
     for flags in WAYS {
-        let (served, file, map) = mapped(env, flags, &[0; 3 * PAGE]);
+        let (served, file, map) = mapped(Fs::with_flags(env, flags), &[0; 3 * PAGE]);
         for page in 0..3 {
             map.set(page * PAGE + 9, b"by memory");
         }
@@ -167,7 +167,7 @@ fn writing_changes_what_is_mapped(env: &Env) {
 fn reading_to_a_mapping_of_the_same_file(env: &Env) {
     for flags in WAYS {
         let bytes = pattern(2 * PAGE);
-        let (served, file, map) = mapped(env, flags, &bytes);
+        let (served, file, map) = mapped(Fs::with_flags(env, flags), &bytes);
         // From one page of it to the other.
         let len = sys::read_to(&file, &map, PAGE, PAGE, 0).unwrap();
         assert_eq!(len, PAGE);
@@ -188,7 +188,7 @@ fn reading_to_a_mapping_of_the_same_file(env: &Env) {
 fn writing_from_a_mapping_of_the_same_file(env: &Env) {
     for flags in WAYS {
         let bytes = pattern(2 * PAGE);
-        let (served, file, map) = mapped(env, flags, &bytes);
+        let (served, file, map) = mapped(Fs::with_flags(env, flags), &bytes);
         map.set(5, b"by memory");
         for to in [PAGE, 0] {
             let len = sys::write_from(&file, &map, 0, PAGE, to as i64).unwrap();
@@ -209,30 +209,38 @@ fn writing_from_a_mapping_of_the_same_file(env: &Env) {
 }
 
 /// What either of them has written may be lost, as anywhere, but nobody hangs.
+///
+/// Who changes the mapping is another process: a thread may wait with this one's address space locked
+/// until the daemon has answered, who may need memory for that.
 fn mapping_is_changed_while_it_is_written_over(env: &Env) {
     const ROUNDS: usize = 200;
     for flags in WAYS {
-        let (served, file, map) = mapped(env, flags, &[0; 4 * PAGE]);
-        let map = Arc::new(map);
-        let other = map.clone();
-        let toucher = call(move || {
+        let fs = Fs::with_flags(env, flags);
+        let path = fs.path("file");
+        let (toucher, start) = process_that_waits(|| {
+            let file = sys::open_with(&path, libc::O_RDWR).expect("open");
+            let map = Map::new(&file, 4 * PAGE, true, libc::MAP_SHARED).expect("mmap");
             for round in 0..ROUNDS {
                 let at = round % 4 * PAGE;
-                other.set(at + 100, &[round as u8]);
-                other.get(at, 10);
+                map.set(at + 100, &[round as u8]);
+                map.get(at, 10);
             }
+            0
         });
+        let (served, file, map) = mapped(fs, &[0; 4 * PAGE]);
+        start.now();
         for round in 0..ROUNDS {
             let at = (round % 4 * PAGE) as u64;
             assert_eq!(file.write_at(&[round as u8; 50], at).unwrap(), 50);
             assert_eq!(file.read_at(&mut [0; 50], at).unwrap(), 50);
         }
-        toucher.result();
+        assert_eq!(toucher.code(), 0);
+        served.wait_for(Opcode::Release, 1);
+        served.clear_log();
         // All is in order when they no longer meet.
         map.sync().expect("msync");
         assert_eq!(file.write_at(&[9; 4 * PAGE], 0).unwrap(), 4 * PAGE);
         assert!(map.get(0, 4 * PAGE) == [9; 4 * PAGE], "the mapping differs");
-        let map = Arc::into_inner(map).expect("the only one");
         unmapped(served, file, map);
     }
 }

@@ -3,7 +3,7 @@
 //! Notifications about names: `INVAL_ENTRY`, `DELETE`.
 
 use crate::{
-    caller::{call, eventually, process},
+    caller::{call, eventually, process_that_waits},
     env::Env,
     fs::Fs,
     model::{answer, Model, Served, DIR, FILE, INNER},
@@ -430,14 +430,8 @@ fn delete_waits_killably(env: &Env) {
         crate::runner::skip("it cannot be killed there");
     }
     let fs = Fs::new(env);
-    // A process that tells, forked while there is one thread, when it reads a byte.
-    let (mut go, mut begin) = nix::unistd::pipe()
-        .map(|(r, w)| (File::from(w), File::from(r)))
-        .unwrap();
     let channel = fs.channel.try_clone().unwrap();
-    let notifier = process(move || {
-        let mut byte = [0];
-        io::Read::read_exact(&mut begin, &mut byte).unwrap();
+    let (notifier, start) = process_that_waits(move || {
         let out = abi::NotifyDeleteOut {
             parent: abi::ROOT_ID,
             child: FILE,
@@ -449,7 +443,7 @@ fn delete_waits_killably(env: &Env) {
     let path = fs.path("file");
     let caller = call(move || sys::stat(&path).map(drop));
     let lookup = fs.expect(Opcode::Lookup);
-    io::Write::write_all(&mut go, &[0]).unwrap();
+    start.now();
     assert!(notifier.ended_within(Duration::from_millis(100)).is_none());
     notifier.signal(Signal::SIGKILL);
     assert!(notifier.ended_within(crate::caller::PATIENCE).is_some());
