@@ -98,11 +98,8 @@ pub(super) fn read(line: &Line, to: &mut impl Sink, wait: bool) -> Result<usize>
                 }
                 return read;
             }
-            Work::Forgets {
-                unique,
-                mut forgets,
-            } => {
-                let read = forget(to, unique, &mut forgets);
+            Work::Forgets { unique, forgets } => {
+                let read = forget(to, unique, &forgets);
                 if is_dying() {
                     connection.queue().unread_forgets(forgets);
                 }
@@ -180,21 +177,19 @@ fn interrupt(to: &mut impl Sink, of: u64) -> Result<usize> {
     Ok(header.len as usize)
 }
 
-/// One forget goes as FORGET, several as BATCH_FORGET. They stay in `forgets`, in their order.
-fn forget(to: &mut impl Sink, unique: u64, forgets: &mut Fifo<Forget>) -> Result<usize> {
+/// One forget goes as FORGET, several as BATCH_FORGET.
+fn forget(to: &mut impl Sink, unique: u64, forgets: &Fifo<Forget>) -> Result<usize> {
     let count = forgets.len();
-    if count == 1 {
-        return each(forgets, |Forget { nodeid, nlookup }| {
-            let header = InHeader {
-                opcode: Opcode::Forget.into(),
-                unique,
-                nodeid,
-                ..header_for::<ForgetIn>(0)
-            };
-            copy(to, &header)?;
-            copy(to, &ForgetIn { nlookup })
-        })
-        .map(|()| size_of::<InHeader>() + size_of::<ForgetIn>());
+    if let (1, Some(&Forget { nodeid, nlookup })) = (count, forgets.iter().next()) {
+        let header = InHeader {
+            opcode: Opcode::Forget.into(),
+            unique,
+            nodeid,
+            ..header_for::<ForgetIn>(0)
+        };
+        copy(to, &header)?;
+        copy(to, &ForgetIn { nlookup })?;
+        return Ok(header.len as usize);
     }
     let header = InHeader {
         opcode: Opcode::BatchForget.into(),
@@ -210,26 +205,10 @@ fn forget(to: &mut impl Sink, unique: u64, forgets: &mut Fifo<Forget>) -> Result
             dummy: 0,
         },
     )?;
-    each(forgets, |Forget { nodeid, nlookup }| {
-        copy(to, &ForgetOne { nodeid, nlookup })
-    })?;
-    Ok(header.len as usize)
-}
-
-/// Does something with each forget, until it fails. Each goes to the end in its turn, so that they are in
-/// the order in which they were.
-fn each(forgets: &mut Fifo<Forget>, mut act: impl FnMut(Forget) -> Result) -> Result {
-    let mut result = Ok(());
-    for _ in 0..forgets.len() {
-        let Some(node) = forgets.pop_front() else {
-            break;
-        };
-        if result.is_ok() {
-            result = act(node.value);
-        }
-        forgets.push_back(node);
+    for &Forget { nodeid, nlookup } in forgets.iter() {
+        copy(to, &ForgetOne { nodeid, nlookup })?;
     }
-    result
+    Ok(header.len as usize)
 }
 
 /// A header with the length of a request of `T` and `more` bytes.

@@ -56,6 +56,18 @@ impl<T> Fifo<T> {
         self.len == 0
     }
 
+    /// What is in it, the first one first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let mut next = self.head;
+        core::iter::from_fn(move || {
+            // SAFETY: By the invariants, this is null or one of the nodes that `self` owns, and what
+            // is borrowed has the same ones for as long.
+            let node = unsafe { next.as_ref() }?;
+            next = node.next;
+            Some(&node.value)
+        })
+    }
+
     /// Adds a node at the end.
     pub(crate) fn push_back(&mut self, mut node: Box<Node<T>>) {
         node.next = ptr::null_mut();

@@ -135,10 +135,11 @@ mod tests {
         assert!(fifo.split_front(0).is_empty());
         let mut front = fifo.split_front(3);
         assert!(front.len() == 3 && fifo.len() == 7);
+        assert!(front.iter().eq(&[0, 1, 2]) && fifo.iter().eq(&[3, 4, 5, 6, 7, 8, 9]));
         for value in 0..3 {
             assert!(front.pop_front().is_some_and(|node| node.value == value));
         }
-        assert!(front.pop_front().is_none());
+        assert!(front.pop_front().is_none() && front.iter().next().is_none());
         front.push_back(boxed(Node::new(10))?);
         assert!(front.pop_front().is_some_and(|node| node.value == 10));
 
