@@ -826,17 +826,9 @@ impl<O: INodeOperations> Callbacks<O> {
         dentry: *mut bindings::dentry,
         attributes: *mut kernel::bindings::file_kattr,
     ) -> c_int {
-        from_result(|| {
-            // SAFETY: The C side gives an entry of this file system that has an inode, and a structure
-            // for the call.
-            let (inode, attributes) = unsafe {
-                (
-                    INode::from_raw(bindings::d_inode(dentry)),
-                    FileAttr::from_raw(attributes),
-                )
-            };
-            O::fileattr_get(inode, attributes).map(|()| 0)
-        })
+        // SAFETY: The C side gives an entry of this file system that has an inode, and a structure for
+        // the call.
+        unsafe { Self::with_fileattr(dentry, attributes, O::fileattr_get) }
     }
 
     /// # Safety
@@ -847,15 +839,30 @@ impl<O: INodeOperations> Callbacks<O> {
         dentry: *mut bindings::dentry,
         attributes: *mut kernel::bindings::file_kattr,
     ) -> c_int {
-        from_result(|| {
-            // SAFETY: As for `fileattr_get`.
-            let (inode, attributes) = unsafe {
-                (
-                    INode::from_raw(bindings::d_inode(dentry)),
-                    FileAttr::from_raw(attributes),
-                )
-            };
-            O::fileattr_set(inode, attributes).map(|()| 0)
-        })
+        // SAFETY: As for `fileattr_get`.
+        unsafe {
+            Self::with_fileattr(dentry, attributes, |inode, attr| {
+                O::fileattr_set(inode, attr)
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be an entry of this file system that has an inode, and `attributes` valid for the
+    /// call and used by nobody else.
+    unsafe fn with_fileattr(
+        dentry: *mut bindings::dentry,
+        attributes: *mut kernel::bindings::file_kattr,
+        act: impl FnOnce(&INode<O::FileSystem>, &mut FileAttr) -> Result,
+    ) -> c_int {
+        // SAFETY: By the function's contract.
+        let (inode, attributes) = unsafe {
+            (
+                INode::from_raw(bindings::d_inode(dentry)),
+                FileAttr::from_raw(attributes),
+            )
+        };
+        from_result(|| act(inode, attributes).map(|()| 0))
     }
 }
