@@ -10,7 +10,7 @@ mod tests {
         sys::{
             errno,
             kunit::{beside, Signal, Target},
-            RequestBox, Result,
+            Result,
         },
     };
     use kernel::{
@@ -40,33 +40,28 @@ mod tests {
         delivery.sent().map(|()| unique)
     }
 
-    /// Makes a request and waits for its end, and lets another thread do something meanwhile that
+    /// Makes request 1 and waits for its end, and lets another thread do something meanwhile that
     /// may send signals; what comes back to the caller. (That thread is no test's: an assertion in it
     /// would fail nothing, so it gives an error.)
     fn call(
         queue: &Shared,
-        request: Result<RequestBox<Probe<'static>>>,
-        force: bool,
+        log: &'static Log,
         daemon: impl FnOnce(&Shared, &Target) -> Result + Send + 'static,
     ) -> Result {
         Target::act(|caller| {
             let (theirs, caller) = (queue.clone(), caller.clone());
             let daemon = beside(move || daemon(&theirs, &caller))?;
-            let outcome = queue.call(request?, force).map(drop);
+            let outcome = queue.call(Probe::request(1, log)?, false).map(drop);
             daemon.join()?;
             outcome
         })
     }
 
     /// The same of who has a signal already, and no daemon.
-    fn call_killed(
-        queue: &Shared,
-        request: Result<RequestBox<Probe<'static>>>,
-        force: bool,
-    ) -> Result {
+    fn call_killed(queue: &Shared, log: &'static Log, force: bool) -> Result {
         Target::act(|caller| {
             caller.signal(Signal::Fatal);
-            queue.call(request?, force).map(drop)
+            queue.call(Probe::request(1, log)?, force).map(drop)
         })
     }
 
@@ -74,25 +69,20 @@ mod tests {
     fn rule6_a_signal_interrupts_what_was_sent() -> Result {
         static LOG: Log = Log::new();
         let (queue, device) = started()?;
-        let outcome = call(
-            &queue,
-            Probe::request(1, &LOG),
-            false,
-            move |queue, caller| {
-                let unique = wait_for(queue, device, 1)?;
-                caller.signal(Signal::Ordinary);
-                match queue.read(device, true, 1)? {
-                    Work::Interrupt { of } if of == unique => {}
-                    _ => return Err(errno::ENOENT),
-                }
-                // It waits on, and is not told twice.
-                caller.signal(Signal::Ordinary);
-                let Err(errno::EAGAIN) = queue.read(device, false, 1) else {
-                    return Err(errno::EINVAL);
-                };
-                queue.answer(device, unique)?.finish(Ok(()))
-            },
-        );
+        let outcome = call(&queue, &LOG, move |queue, caller| {
+            let unique = wait_for(queue, device, 1)?;
+            caller.signal(Signal::Ordinary);
+            match queue.read(device, true, 1)? {
+                Work::Interrupt { of } if of == unique => {}
+                _ => return Err(errno::ENOENT),
+            }
+            // It waits on, and is not told twice.
+            caller.signal(Signal::Ordinary);
+            let Err(errno::EAGAIN) = queue.read(device, false, 1) else {
+                return Err(errno::EINVAL);
+            };
+            queue.answer(device, unique)?.finish(Ok(()))
+        });
         assert!(outcome.is_ok());
         assert_eq!(queue.counts().waiting, 0);
         Ok(())
@@ -102,16 +92,11 @@ mod tests {
     fn rule6_a_killed_caller_leaves_what_was_sent_behind() -> Result {
         static LOG: Log = Log::new();
         let (queue, device) = started()?;
-        let outcome = call(
-            &queue,
-            Probe::request(1, &LOG),
-            false,
-            move |queue, caller| {
-                wait_for(queue, device, 1)?;
-                caller.signal(Signal::Fatal);
-                Ok(())
-            },
-        );
+        let outcome = call(&queue, &LOG, move |queue, caller| {
+            wait_for(queue, device, 1)?;
+            caller.signal(Signal::Fatal);
+            Ok(())
+        });
         assert!(matches!(outcome, Err(errno::EINTR)));
         let left = only(&queue)?;
         assert!(left.place == Place::Processing && left.abandoned && left.interrupted);
@@ -127,7 +112,7 @@ mod tests {
     fn rule6_a_killed_caller_takes_back_what_nobody_has_read() -> Result {
         static LOG: Log = Log::new();
         let (queue, device) = started()?;
-        let outcome = call_killed(&queue, Probe::request(1, &LOG), false);
+        let outcome = call_killed(&queue, &LOG, false);
         assert!(matches!(outcome, Err(errno::EINTR)));
         assert!(queue.snapshot()?.entries.is_empty() && LOG.has_not_ended(1));
         assert!(matches!(queue.read(device, false, 1), Err(errno::EAGAIN)));
@@ -138,7 +123,7 @@ mod tests {
     fn rule6_what_is_forced_is_sent_without_its_caller() -> Result {
         static LOG: Log = Log::new();
         let (queue, device) = started()?;
-        let outcome = call_killed(&queue, Probe::request(1, &LOG), true);
+        let outcome = call_killed(&queue, &LOG, true);
         assert!(matches!(outcome, Err(errno::EINTR)));
         let left = only(&queue)?;
         assert!(left.place == Place::Pending && left.abandoned && left.force);
@@ -157,17 +142,12 @@ mod tests {
     fn rule6_what_is_sent_again_is_not_taken_back() -> Result {
         static LOG: Log = Log::new();
         let (queue, device) = started()?;
-        let outcome = call(
-            &queue,
-            Probe::request(1, &LOG),
-            false,
-            move |queue, caller| {
-                wait_for(queue, device, 1)?;
-                queue.resend();
-                caller.signal(Signal::Fatal);
-                Ok(())
-            },
-        );
+        let outcome = call(&queue, &LOG, move |queue, caller| {
+            wait_for(queue, device, 1)?;
+            queue.resend();
+            caller.signal(Signal::Fatal);
+            Ok(())
+        });
         assert!(matches!(outcome, Err(errno::EINTR)));
         let left = only(&queue)?;
         assert!(left.place == Place::Pending && left.abandoned && left.resent);
