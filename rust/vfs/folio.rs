@@ -13,6 +13,18 @@ use kernel::{
     prelude::*,
 };
 
+/// Where in a folio the byte at `position` of the file is, which it holds.
+///
+/// # Safety
+///
+/// `folio` must be valid.
+pub(super) unsafe fn offset_in(folio: *mut bindings::folio, position: u64) -> usize {
+    // SAFETY: By the function's contract.
+    let size = unsafe { bindings::folio_size(folio) };
+    // CAST: `usize` has 64 bits. Sizes of folios are powers of two.
+    position as usize & (size - 1)
+}
+
 /// A part of a folio of the page cache, most often all of it, that waits for its contents: locked, not
 /// up to date, and owned, so it may travel in a request and be filled by another task than the one
 /// that asked for it.

@@ -12,7 +12,7 @@ use crate::{
     bindings,
     vfs::{
         file::{count, Io},
-        folio::{FolioPart, Hold, LockedFolio},
+        folio::{offset_in, FolioPart, Hold, LockedFolio},
     },
 };
 use core::{
@@ -83,16 +83,11 @@ impl Unread<'_> {
         self.taken.set(true);
         // SAFETY: The C side gives a part of a locked folio that is not up to date, and of which it
         // leaves the part to us once we say that we have it.
-        unsafe { LockedFolio::part_of(self.folio, offset_in(self.folio, self.position), self.len) }
+        unsafe {
+            let offset = offset_in(self.folio.as_ptr(), self.position);
+            LockedFolio::part_of(self.folio, offset, self.len)
+        }
     }
-}
-
-/// The offset of `position` in the folio that holds it.
-fn offset_in(folio: NonNull<bindings::folio>, position: u64) -> usize {
-    // SAFETY: Those who call this have the folio.
-    let size = unsafe { bindings::folio_size(folio.as_ptr()) };
-    // CAST: Less than the size of a folio.
-    (position % size as u64) as usize
 }
 
 /// Calls `f` for each part of `folio` that is to be read. Those that it does not take are not read.
@@ -250,9 +245,9 @@ unsafe extern "C" fn read_for_write<F: FnMut(u64, usize) -> Result<KVVec<u8>>>(
         let read = unsafe { &mut *(*iter).private.cast::<F>() };
         let bytes = read(position, len)?;
         let there = bytes.len().min(len);
-        let offset = offset_in(folio, position);
         // SAFETY: The C side gives a locked folio, and a part of it that is not up to date.
         unsafe {
+            let offset = offset_in(folio.as_ptr(), position);
             bindings::memcpy_to_folio(folio.as_ptr(), offset, bytes.as_ptr().cast(), there);
             bindings::folio_zero_range(folio.as_ptr(), offset + there, len - there);
         }
@@ -372,10 +367,10 @@ impl Dirty<'_> {
     /// Takes it. It has been written back when the part goes.
     pub(crate) fn take(self) -> FolioPart {
         self.taken.set(true);
-        let offset = offset_in(self.folio, self.position);
         // SAFETY: The C side gives a part of a folio that it has, and leaves it to us to end writing
         // it back once we say that we have it.
         unsafe {
+            let offset = offset_in(self.folio.as_ptr(), self.position);
             bindings::folio_get(self.folio.as_ptr());
             FolioPart::from_raw(self.folio, offset, self.len, Hold::Writeback)
         }

@@ -9,7 +9,7 @@ use crate::{
     vfs::{
         address_space::page_index,
         filesystem::FileSystem,
-        folio::{FolioPart, Hold},
+        folio::{offset_in, FolioPart, Hold},
         inode::INode,
         iov::Source,
         super_block::PAGE_SIZE,
@@ -42,9 +42,8 @@ impl<T: FileSystem> INode<T> {
                 )
             })?;
             // SAFETY: The folio is valid: we have a reference to it, and its lock.
-            let size = unsafe { bindings::folio_size(folio) };
-            // CAST: What is left of it is less than the size of a folio.
-            let offset = (position % size as u64) as usize;
+            let (size, offset) =
+                unsafe { (bindings::folio_size(folio), offset_in(folio, position)) };
             let want = len.min(size - offset);
             // SAFETY: As above, and the ranges are within the folio.
             let copied = unsafe {
@@ -88,14 +87,13 @@ impl<T: FileSystem> INode<T> {
                 break;
             };
             // SAFETY: The folio is valid: we have a reference to it.
-            let (size, is_there) = unsafe {
+            let (size, offset, is_there) = unsafe {
                 (
                     bindings::folio_size(folio.as_ptr()),
+                    offset_in(folio.as_ptr(), position),
                     bindings::folio_test_uptodate(folio.as_ptr()),
                 )
             };
-            // CAST: What is left of it is less than the size of a folio.
-            let offset = (position % size as u64) as usize;
             let part_len = len.min(size - offset);
             // SAFETY: The reference is handed over, and the range is within the folio.
             let part = unsafe { FolioPart::from_raw(folio, offset, part_len, Hold::Reference) };

@@ -11,7 +11,7 @@ use crate::{
         address_space::page_index,
         file::{count, Ended, Io},
         filesystem::FileSystem,
-        folio::{FolioPart, Hold},
+        folio::{offset_in, FolioPart, Hold},
         inode::INode,
         super_block::PAGE_SIZE,
     },
@@ -163,9 +163,8 @@ impl<T: FileSystem> INode<T> {
                 )
             })?;
             // SAFETY: The folio is valid: we have a reference to it, and its lock.
-            let size = unsafe { bindings::folio_size(folio) };
-            // CAST: What is left of it is less than the size of a folio.
-            let offset = (position % size as u64) as usize;
+            let (size, offset) =
+                unsafe { (bindings::folio_size(folio), offset_in(folio, position)) };
             let want = most.min(size - offset);
             // SAFETY: As above, and the range is within the folio. What was copied is there for good,
             // so a folio that is filled is up to date; one that is can do without the lock.
