@@ -4,6 +4,8 @@
 //! though it is dirty, frees what it knows of their blocks, moves them in memory.
 
 use super::{
+    limits::Global,
+    pressure::allow_dirty,
     syncfs::on_block_device,
     write::{open_to_write, pattern, stored, with_contents, PAGE},
 };
@@ -18,7 +20,11 @@ use crate::{
 use rawfuse::abi::{
     init_flags, open_flags, write_flags, NotifyCode, NotifyInvalInodeOut, Opcode, WriteIn,
 };
-use std::{fs, os::unix::fs::FileExt, path::PathBuf};
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::PathBuf,
+};
 use zerocopy::IntoBytes;
 
 tests![
@@ -26,6 +32,7 @@ tests![
     written_back_when_dropped_of_a_mapping,
     blocks_are_forgotten_with_their_folio,
     move_in_memory,
+    move_in_memory_while_dirty,
 ];
 
 #[track_caller]
@@ -149,7 +156,7 @@ fn blocks_are_forgotten_with_their_folio(env: &Env) {
 fn frames(map: &Map) -> Vec<u64> {
     const IS_THERE: u64 = 1 << 63;
     const FRAME: u64 = (1 << 55) - 1;
-    let pagemap = fs::File::open("/proc/self/pagemap").expect("pagemap");
+    let pagemap = File::open("/proc/self/pagemap").expect("pagemap");
     let first = map.address(0, 0) as usize / PAGE;
     let mut bytes = vec![0; map.len() / PAGE * 8];
     pagemap
@@ -173,9 +180,9 @@ fn free_pages() -> usize {
 }
 
 /// Puts a file into memory, scattered, and has the kernel make free memory contiguous: it moves what
-/// lies low into what is free above. Returns the mapping, of which all that `touch` has touched has to
-/// be there still, and some of it elsewhere.
-fn compacted(served: &Served, pages: usize, touch: impl Fn(&Map, usize)) -> Map {
+/// lies low into what is free above. Returns the open file and its mapping, of which all that `touch` has
+/// touched has to be there still, and some of it elsewhere.
+fn compacted(served: &Served, pages: usize, touch: impl Fn(&File, &Map, usize)) -> (File, Map) {
     let file = open_to_write(served, libc::O_RDWR);
     let map = Map::new(&file, pages * PAGE, true, libc::MAP_SHARED).expect("mmap");
     system::drop_caches(3);
@@ -188,7 +195,7 @@ fn compacted(served: &Served, pages: usize, touch: impl Fn(&Map, usize)) -> Map 
     }
     for page in 0..pages {
         ballast.give_back(page * ballast_pages / pages * PAGE, PAGE);
-        touch(&map, page);
+        touch(&file, &map, page);
     }
     let before = frames(&map);
     assert!(before.iter().all(|&frame| frame != 0), "all is there");
@@ -202,19 +209,45 @@ fn compacted(served: &Served, pages: usize, touch: impl Fn(&Map, usize)) -> Map 
     assert!(moved > 0, "nothing has moved");
     assert!(after.iter().all(|&frame| frame != 0), "all is there still");
     assert_eq!(served.count(Opcode::Read), reads);
-    map
+    (file, map)
 }
 
 fn move_in_memory(env: &Env) {
     const PAGES: usize = 500;
     let bytes = pattern(PAGES * PAGE);
     let mut served = with_contents(Fs::new(env), &bytes, open_flags::KEEP_CACHE);
-    let map = compacted(&served, PAGES, |map, page| {
+    let (file, map) = compacted(&served, PAGES, |_, map, page| {
         map.get(page * PAGE, 1);
     });
     assert!(map.get(0, PAGES * PAGE) == bytes, "the contents differ");
     assert_eq!(served.count(Opcode::Write), 0);
-    drop(map);
+    drop((map, file));
+    served.wait_for(Opcode::Release, 1);
+    served.finish();
+}
+
+fn move_in_memory_while_dirty(env: &Env) {
+    const PAGES: usize = 200;
+    let bytes = pattern(PAGES * PAGE);
+    let fs = Fs::with_flags(env, init_flags::WRITEBACK_CACHE);
+    let mut served = with_contents(fs, &[0; PAGES * PAGE], open_flags::KEEP_CACHE);
+    // Nobody begins to write them back.
+    allow_dirty(&served);
+    let after_a_while = Global::new("/proc/sys/vm/dirty_writeback_centisecs".into());
+    after_a_while.set("0");
+    let (file, map) = compacted(&served, PAGES, |file, map, page| {
+        let at = page * PAGE;
+        file.write_all_at(&bytes[at..at + PAGE], at as u64)
+            .expect("write");
+        // This shows where it is, and leaves it as it is.
+        map.get(at, 1);
+    });
+    assert_eq!(served.count(Opcode::Write), 0);
+    assert!(map.get(0, PAGES * PAGE) == bytes, "the contents differ");
+    // What was dirty is so where it is now.
+    file.sync_all().expect("fsync");
+    assert!(stored(&served) == bytes, "what was written differs");
+    drop((map, file));
     served.wait_for(Opcode::Release, 1);
     served.finish();
 }

@@ -54,8 +54,9 @@ impl Global {
         Self::new(dir.join(name))
     }
 
+    /// Whatever is in a file.
     #[track_caller]
-    fn new(path: PathBuf) -> Self {
+    pub fn new(path: PathBuf) -> Self {
         let before = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
         Self { path, before }
     }

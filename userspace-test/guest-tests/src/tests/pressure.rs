@@ -33,7 +33,7 @@ fn bdi(served: &Served, name: &str) -> PathBuf {
 }
 
 /// Lets as much of it be dirty as of any file system.
-fn allow_dirty(served: &Served) {
+pub(super) fn allow_dirty(served: &Served) {
     fs::write(bdi(served, "strict_limit"), "0").expect("strict_limit");
     fs::write(bdi(served, "max_ratio"), "100").expect("max_ratio");
 }
