@@ -313,6 +313,8 @@ impl State {
     pub fn rename(&mut self, from: &Path, to: &Path, flags: u32) -> Result<()> {
         let (source, target) = (self.find(from)?, self.find(to).ok());
         let (old, new) = (self.place(from)?, self.place(to)?);
+        // Before anything is taken away.
+        self.names(new.0)?;
         let exchange = flags & libc::RENAME_EXCHANGE != 0;
         if to.starts_with(from) && to != from || exchange && from.starts_with(to) && to != from {
             return Err(Errno::EINVAL);
