@@ -1,31 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counts the instructions of looking names up and forgetting them, while there come to be a million
-//! of them and go again: in the table of `pathfs`, and in one that is rehashed at once.
+//! Counts the instructions of what is done with names while there come to be a million of them and go
+//! again: with the table of `pathfs`, with the whole of its layer, and to compare with in a table that
+//! is rehashed at once.
 //!
 //! The figures are nanoseconds of the monotonic clock. In a guest that runs with `--icount` each
 //! is one instruction; elsewhere they are times, and worth little:
 //!
-//!     qemu-scripts/guest --icount --mem 2048 --timeout 3000 --module none -- path-cost
+//!     qemu-scripts/guest --icount --mem 3072 --timeout 3000 --module none -- path-cost --compare
 //!
-//! Everything is done several times over, and of each operation the least counts: a timer's tick
-//! does not come at the same one again, a rehash does. One line for each table and operation:
-//! `TABLE OPERATION median=N p99.99=N worst=N ratio=N`, the last being how many times the median the
-//! worst one took; and how many KiB of memory the process has before and after. Ends with status 1
-//! when one operation on the first table took more than `--limit` times the median.
+//! Each operation is done with all the names before the next one is. All of it is done several times
+//! over, and of each operation the least counts: a timer's tick, or the moment at which the kernel moves
+//! pages between its own lists by the thousand, does not come at the same one again, a rehash does.
+//! One line for each: `WHAT OPERATION median=N p99.99=N worst=N ratio=N`, the last being how many times
+//! the median the worst one took; and how many KiB of memory the process has, besides what this program
+//! keeps, before, with all of them, and after. Ends with status 1 when an operation of `pathfs` took more
+//! than `--limit` times the median, or when a tenth more memory is there in the end than at the start.
+
+mod subjects;
 
 use clap::Parser;
 use nix::time::{clock_gettime, ClockId};
-use pathfs::{give_memory_back, NodeId, Table, ROOT};
-use std::{
-    collections::HashMap,
-    error::Error,
-    ffi::{OsStr, OsString},
-    fs,
-    process::ExitCode,
-};
+use std::{error::Error, ffi::OsString, fs, process::ExitCode};
+use subjects::{AtOnce, Kept, Names, Subject, Whole};
 
-/// Counts the instructions of looking names up while there come to be a million
+/// Counts the instructions of what is done with names while there come to be a million
 #[derive(Parser)]
 struct Cli {
     /// How many names
@@ -39,54 +38,14 @@ struct Cli {
     /// How many times the median any operation may take
     #[arg(long, default_value_t = 20)]
     limit: u64,
-}
 
-/// What can be done with either table.
-trait Names: Default {
-    fn look_up(&mut self, name: &OsStr) -> NodeId;
-    fn forget(&mut self, id: NodeId);
-}
+    /// How many letters to put behind each name
+    #[arg(long, default_value_t = 0)]
+    letters: usize,
 
-impl Names for Table {
-    fn look_up(&mut self, name: &OsStr) -> NodeId {
-        Table::look_up(self, ROOT, name).unwrap_or_default()
-    }
-
-    fn forget(&mut self, id: NodeId) {
-        Table::forget(self, id, 1);
-    }
-}
-
-/// The same with the hash tables that come with Rust. They double when they are full, and then
-/// everything in them moves; they get no smaller, unless they are told, and then it moves again.
-#[derive(Default)]
-struct AtOnce {
-    nodes: HashMap<NodeId, (NodeId, OsString)>,
-    names: HashMap<(NodeId, OsString), NodeId>,
-    last: NodeId,
-}
-
-impl Names for AtOnce {
-    fn look_up(&mut self, name: &OsStr) -> NodeId {
-        let key = (ROOT, name.to_os_string());
-        if let Some(&id) = self.names.get(&key) {
-            return id;
-        }
-        self.last += 1;
-        self.nodes.insert(self.last, key.clone());
-        self.names.insert(key, self.last);
-        self.last
-    }
-
-    fn forget(&mut self, id: NodeId) {
-        if let Some(key) = self.nodes.remove(&id) {
-            self.names.remove(&key);
-        }
-        if self.nodes.len() < self.nodes.capacity() / 8 {
-            self.nodes.shrink_to(2 * self.nodes.len());
-            self.names.shrink_to(2 * self.names.len());
-        }
-    }
+    /// Count a table that is rehashed at once, too
+    #[arg(long)]
+    compare: bool,
 }
 
 fn main() -> ExitCode {
@@ -102,10 +61,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<bool, Box<dyn Error>> {
-    give_memory_back();
-    let good = measure::<Table>("pathfs", cli)?;
-    measure::<AtOnce>("at-once", cli)?;
-    Ok(good)
+    let table = measure::<pathfs::Table>("table", cli)?;
+    let layer = measure::<Whole>("layer", cli)?;
+    if cli.compare {
+        measure::<AtOnce>("at-once", cli)?;
+    }
+    Ok(table && layer)
 }
 
 fn now() -> nix::Result<u64> {
@@ -136,45 +97,52 @@ impl Costs {
     }
 
     /// Prints a line; gives how many times the median the worst one took.
-    fn report(mut self, table: &str, operation: &str) -> u64 {
+    fn report(mut self, what: &str, operation: &str) -> u64 {
         self.0.sort_unstable();
         let at = |share: f64| self.0[((self.0.len() - 1) as f64 * share) as usize];
         let (median, rare, worst) = (at(0.5).max(1), at(0.9999), at(1.0));
         let ratio = worst.div_ceil(median);
-        println!("{table} {operation} median={median} p99.99={rare} worst={worst} ratio={ratio}");
+        println!("{what} {operation} median={median} p99.99={rare} worst={worst} ratio={ratio}");
         ratio.into()
     }
 }
 
-fn measure<T: Names>(what: &str, cli: &Cli) -> Result<bool, Box<dyn Error>> {
-    let (mut look_ups, mut forgets) = (Costs::new(cli.count), Costs::new(cli.count));
-    let mut nodes = vec![NodeId::MAX; cli.count];
-    let mut memory = (0, 0, 0);
+fn measure<T: Subject>(what: &str, cli: &Cli) -> Result<bool, Box<dyn Error>> {
+    let before = resident()?;
+    let mut costs: Vec<_> = T::OPERATIONS
+        .iter()
+        .map(|_| Costs::new(cli.count))
+        .collect();
+    let mut kept = vec![Kept::NONE; cli.count];
+    let ours = resident()? - before;
+    let mut memory = [0; 3];
+    let tail = "x".repeat(cli.letters);
+    let mut names: Names = std::array::from_fn(|_| OsString::new());
     for round in 0..cli.rounds.max(1) {
-        let mut table = T::default();
-        let mut name = OsString::new();
-        let start = resident()?;
-        for (number, node) in nodes.iter_mut().enumerate() {
-            name.clear();
-            name.push(format!("file-{number}"));
-            let before = now()?;
-            *node = table.look_up(&name);
-            look_ups.note(number, now()? - before);
-        }
-        let full = resident()?;
-        for (number, &node) in nodes.iter().enumerate() {
-            let before = now()?;
-            table.forget(node);
-            forgets.note(number, now()? - before);
+        let mut subject = T::default();
+        let mut seen = [resident()? - ours, 0, 0];
+        for ((name, operation), costs) in T::OPERATIONS.iter().zip(&mut costs) {
+            for (number, kept) in kept.iter_mut().enumerate() {
+                for (which, text) in ["file", "link", "moved"].iter().zip(&mut names) {
+                    text.clear();
+                    text.push(format!("{which}-{number}{tail}"));
+                }
+                let before = now()?;
+                operation(&mut subject, &names, kept)
+                    .map_err(|error| format!("{name}: {error:?}"))?;
+                costs.note(number, now()? - before);
+            }
+            seen[2] = resident()? - ours;
+            seen[1] = seen[1].max(seen[2]);
         }
         if round == 0 {
-            memory = (start, full, resident()?);
+            memory = seen;
         }
     }
-    let worst = look_ups
-        .report(what, "look-up")
-        .max(forgets.report(what, "forget"));
-    let (start, full, end) = memory;
+    let ratios = costs.into_iter().zip(T::OPERATIONS);
+    let ratios = ratios.map(|(costs, (name, _))| costs.report(what, name));
+    let worst = ratios.max().unwrap_or(0);
+    let [start, full, end] = memory;
     println!("{what} memory start={start} full={full} end={end}");
-    Ok(worst <= cli.limit)
+    Ok(worst <= cli.limit && end <= start + start / 10)
 }

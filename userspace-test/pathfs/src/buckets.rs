@@ -6,17 +6,16 @@
 //! bucket: what is in it stays, or goes to the new last one. Shrinking by one takes that back. So
 //! there is no moment in which everything has to move, and nobody waits for one.
 
-use crate::slab::shrink;
+use crate::memory::Pages;
 
 /// How many buckets there are at the least, as in `libfuse`.
 pub(crate) const MIN_BUCKETS: usize = 8192;
 
-/// Buckets of one piece of memory: a page, less what `malloc` puts in front.
-const CHUNK: usize = 4080 / size_of::<u32>();
+type First = Pages<(), u32>;
 
 /// Where lists begin: for each bucket a number, and 0 for an empty one.
 pub(crate) struct Buckets {
-    chunks: Vec<Vec<u32>>,
+    first: First,
     len: usize,
 }
 
@@ -30,10 +29,12 @@ pub(crate) struct Pair {
 
 impl Buckets {
     pub fn new() -> Self {
-        Self {
-            chunks: vec![vec![0; CHUNK]; MIN_BUCKETS.div_ceil(CHUNK)],
-            len: MIN_BUCKETS,
+        let mut first = First::new();
+        for page in 0..MIN_BUCKETS.div_ceil(First::EACH) {
+            first.put(page, (), |_| 0);
         }
+        let len = MIN_BUCKETS;
+        Self { first, len }
     }
 
     /// How many there are.
@@ -53,11 +54,14 @@ impl Buckets {
 
     /// The first in a bucket.
     pub fn get(&self, bucket: usize) -> u32 {
-        self.chunks[bucket / CHUNK][bucket % CHUNK]
+        let page = self.first.get(bucket / First::EACH);
+        page.map_or(0, |(_, first)| first[bucket % First::EACH])
     }
 
-    pub fn set(&mut self, bucket: usize, first: u32) {
-        self.chunks[bucket / CHUNK][bucket % CHUNK] = first;
+    pub fn set(&mut self, bucket: usize, number: u32) {
+        if let Some((_, first)) = self.first.get_mut(bucket / First::EACH) {
+            first[bucket % First::EACH] = number;
+        }
     }
 
     fn pair(&self, last: usize) -> Pair {
@@ -69,23 +73,14 @@ impl Buckets {
         }
     }
 
-    /// Gets memory for the next bucket, if there is none; says whether there was anything to do.
-    pub fn make_room(&mut self) -> bool {
-        let full = self.len == CHUNK * self.chunks.len();
-        if full {
-            // Zeroes that nobody has looked at take no time, and no memory.
-            self.chunks.push(vec![0; CHUNK]);
-        }
-        full
-    }
-
-    /// Adds an empty bucket at the end; gives it, and the one that it shares with. There is room.
+    /// Adds an empty bucket at the end; gives it, and the one that it shares with.
     pub fn grow(&mut self) -> Pair {
-        self.len += 1;
-        if self.len % CHUNK == CHUNK / 2 {
-            // Not at the moment when a chunk has to be got as well.
-            self.chunks.reserve(1);
+        let page = self.len / First::EACH;
+        // One that is there has not been used since its buckets were emptied.
+        if self.len.is_multiple_of(First::EACH) && self.first.get(page).is_none() {
+            self.first.put(page, (), |_| 0);
         }
+        self.len += 1;
         self.pair(self.len - 1)
     }
 
@@ -94,20 +89,12 @@ impl Buckets {
         self.pair(self.len - 1)
     }
 
-    /// Takes the last bucket away.
+    /// Takes the last bucket away, which is empty.
     pub fn shrink(&mut self) {
         self.len -= 1;
-        if self.len % CHUNK == CHUNK / 2 {
-            shrink(&mut self.chunks);
+        // Half a page later than could be, not to get it again at once.
+        if self.len % First::EACH == First::EACH / 2 {
+            self.first.take(self.len / First::EACH + 1);
         }
-    }
-
-    /// Gives memory back that is for no bucket; says whether there was anything to do.
-    pub fn give_back(&mut self) -> bool {
-        let unused = self.len <= CHUNK * (self.chunks.len() - 1);
-        if unused {
-            self.chunks.pop();
-        }
-        unused
     }
 }

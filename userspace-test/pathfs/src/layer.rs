@@ -13,11 +13,12 @@ use fuser::{Errno, FileAttr, FileType, RenameFlags, TimeOrNow};
 use std::{
     cell::RefCell,
     ffi::OsString,
+    num::NonZeroU32,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         atomic::{AtomicU32, Ordering},
-        Mutex, MutexGuard, PoisonError,
+        Arc,
     },
 };
 
@@ -37,11 +38,20 @@ pub struct Layer<F> {
 }
 
 /// A directory that is open.
+#[derive(Clone)]
 struct OpenDir {
     /// The file system's number for it.
     fh: u64,
     /// What was in it when it was read from its beginning.
-    entries: Mutex<Option<Vec<DirEntry>>>,
+    entries: Option<Arc<[DirEntry]>>,
+}
+
+/// A file that was hidden.
+struct Hidden {
+    name: OsString,
+    path: PathBuf,
+    /// Which name had been made up for it before.
+    before: Option<NonZeroU32>,
 }
 
 /// What is to be changed of an inode.
@@ -87,7 +97,7 @@ impl<F: PathFilesystem> Layer<F> {
             config,
             tree: Tree::new(),
             dirs: Handles::new(),
-            hidden: AtomicU32::new(0),
+            hidden: AtomicU32::new(1),
         }
     }
 
@@ -228,14 +238,19 @@ impl<F: PathFilesystem> Layer<F> {
         !self.config.hard_remove && node.is_some_and(|node| node.opens > 0 && node.has_one_name())
     }
 
-    /// Renames a file that is claimed to what nobody will look for, until it is closed. Gives its
-    /// new name and path.
-    fn hide(&self, path: &Path, place: Place<'_>) -> Result<(OsString, PathBuf)> {
+    /// The name that is made up for a node.
+    fn hidden_name(id: NodeId, number: NonZeroU32) -> OsString {
+        format!(".fuse_hidden{id:08x}{number:08x}").into()
+    }
+
+    /// Renames a file that is claimed to what nobody will look for, until it is closed.
+    fn hide(&self, path: &Path, place: Place<'_>) -> Result<Hidden> {
         for _ in 0..HIDING_TRIES {
             let id = self.tree.lock().find(place.0, place.1);
             let id = id.ok_or(Errno::ENOENT)?;
-            let number = self.hidden.fetch_add(1, Ordering::Relaxed);
-            let name = OsString::from(format!(".fuse_hidden{id:08x}{number:08x}"));
+            let number = NonZeroU32::new(self.hidden.fetch_add(1, Ordering::Relaxed));
+            let number = number.unwrap_or(NonZeroU32::MAX);
+            let name = Self::hidden_name(id, number);
             let new = path.with_file_name(&name);
             match self.fs.getattr(&new) {
                 Err(Errno::ENOENT) => {}
@@ -247,30 +262,33 @@ impl<F: PathFilesystem> Layer<F> {
             }
             let mut table = self.tree.lock();
             table.rename(place, (place.0, &name))?;
-            if let Some(node) = table.node_mut(id) {
-                node.hidden = Some(Box::new((place.0, name.clone())));
-            }
-            return Ok((name, new));
+            let node = table.node_mut(id);
+            let before = node.and_then(|node| node.hidden.replace(number));
+            return Ok(Hidden {
+                name,
+                path: new,
+                before,
+            });
         }
         Err(Errno::EBUSY)
     }
 
     /// Takes back that a file was hidden.
-    fn unhide(&self, hidden: &(OsString, PathBuf), path: &Path, place: Place<'_>) {
+    fn unhide(&self, hidden: &Hidden, path: &Path, place: Place<'_>) {
         // It stays hidden if that cannot be: nothing of it is lost.
         if self
             .fs
-            .rename(&hidden.1, path, RenameFlags::empty())
+            .rename(&hidden.path, path, RenameFlags::empty())
             .is_err()
         {
             return;
         }
         let mut table = self.tree.lock();
-        if let Some(id) = table.find(place.0, &hidden.0) {
+        if let Some(id) = table.find(place.0, &hidden.name) {
             // Nothing that this could fail of has changed since it was hidden.
-            let _ = table.rename((place.0, &hidden.0), place);
+            let _ = table.rename((place.0, &hidden.name), place);
             if let Some(node) = table.node_mut(id) {
-                node.hidden = None;
+                node.hidden = hidden.before;
             }
         }
     }
@@ -369,30 +387,47 @@ impl<F: PathFilesystem> Layer<F> {
     /// Closes a file, for good if it was removed meanwhile.
     pub fn release(&self, id: NodeId, fh: u64, flags: i32) -> Result<()> {
         let done = self.by_file(id, fh, |fs, file| fs.release(file, flags));
-        let hidden = {
-            let mut table = self.tree.lock();
-            let hidden = table.node_mut(id).and_then(|node| {
-                node.opens = node.opens.saturating_sub(1);
-                let closed = node.opens == 0;
-                node.hidden.clone().filter(|_| closed)
-            });
-            table.release(id);
-            hidden
-        };
-        if let Some(hidden) = hidden {
-            self.remove_hidden(id, (hidden.0, &hidden.1))?;
-        }
-        done
+        self.remove_hidden(id).and(done)
     }
 
-    fn remove_hidden(&self, id: NodeId, place: Place<'_>) -> Result<()> {
-        let claimed = self.tree.claim(&[place])?;
-        let open = |table: &Table| table.node(id).is_some_and(|node| node.opens > 0);
-        // Somebody may have found it.
-        if self.with_table(open) {
+    /// One open file of a node is closed. If it was the last one, the name goes that was made up.
+    fn remove_hidden(&self, id: NodeId) -> Result<()> {
+        let Some((directory, name)) = self.closed(id, true) else {
             return Ok(());
+        };
+        // The node and its directory are there for as long as it is open.
+        let removed = self.tree.claim(&[(directory, &name)]).and_then(|claimed| {
+            // Somebody may have found it, and opened it.
+            let place = (directory, name.as_os_str());
+            let last = self.with_table(|table| table.node(id).is_some_and(|node| node.opens == 1));
+            match last {
+                true => self.remove(&claimed, place, |fs, path| fs.unlink(path)),
+                false => Ok(()),
+            }
+        });
+        self.closed(id, false);
+        removed
+    }
+
+    /// Counts that an open file of a node is closed: unless it is the last one, `unless_hidden` is set,
+    /// and there is a name that goes with it. Gives that name then.
+    fn closed(&self, id: NodeId, unless_hidden: bool) -> Option<(NodeId, OsString)> {
+        let mut table = self.tree.lock();
+        let node = table.node_mut(id)?;
+        let number = node.hidden.filter(|_| unless_hidden && node.opens == 1);
+        if let Some(number) = number {
+            let name = Self::hidden_name(id, number);
+            let directory = table.parent(id);
+            // Somebody may have renamed it.
+            if let Some(directory) = directory.filter(|&it| table.find(it, &name) == Some(id)) {
+                return Some((directory, name));
+            }
         }
-        self.remove(&claimed, place, |fs, path| fs.unlink(path))
+        if let Some(node) = table.node_mut(id) {
+            node.opens = node.opens.saturating_sub(1);
+        }
+        table.release(id);
+        None
     }
 
     /// Reads from an open file, and calls `take` with what there is.
@@ -435,25 +470,18 @@ impl<F: PathFilesystem> Layer<F> {
     /// Opens a directory.
     pub fn opendir(&self, caller: Caller, id: NodeId) -> Result<u64> {
         let fh = self.by_path(id, |fs, path| fs.opendir(caller, path))?;
-        Ok(self.dirs.add(OpenDir {
-            fh,
-            entries: Mutex::new(None),
-        }))
+        self.dirs.add(OpenDir { fh, entries: None })
     }
 
     /// What is in an open directory, as it was when it was read from its beginning.
-    fn entries<'a>(
-        &self,
-        id: NodeId,
-        dir: &'a OpenDir,
-        offset: u64,
-    ) -> Result<MutexGuard<'a, Option<Vec<DirEntry>>>> {
-        let mut entries = dir.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset == 0 || entries.is_none() {
-            let all = self.by_file(id, dir.fh, |fs, dir| fs.readdir(dir))?;
-            *entries = Some(all);
+    fn entries(&self, id: NodeId, dh: u64, offset: u64) -> Result<Arc<[DirEntry]>> {
+        let dir = self.dirs.get(dh)?;
+        if let Some(entries) = dir.entries.filter(|_| offset > 0) {
+            return Ok(entries);
         }
-        Ok(entries)
+        let all: Arc<[_]> = self.by_file(id, dir.fh, |fs, dir| fs.readdir(dir))?.into();
+        self.dirs.change(dh, |dir| dir.entries = Some(all.clone()));
+        Ok(all)
     }
 
     /// Reads an open directory from `offset` on, until there is no room or no more.
@@ -499,12 +527,11 @@ impl<F: PathFilesystem> Layer<F> {
         offset: u64,
         mut add: impl FnMut(Option<u64>, u64, &DirEntry) -> bool,
     ) -> Result<()> {
-        let dir = self.dirs.get(dh)?;
-        let entries = self.entries(id, &dir, offset)?;
+        let entries = self.entries(id, dh, offset)?;
         let parent = self.with_table(|table| table.parent(id)).unwrap_or(id);
         let dot = |name: &str| DirEntry::new(name, FileType::Directory);
         let dots = [(Some(id), &dot(".")), (Some(parent), &dot(".."))];
-        let named = entries.iter().flatten().map(|entry| (None, entry));
+        let named = entries.iter().map(|entry| (None, entry));
         let all = (1..).zip(dots.into_iter().chain(named));
         let before = usize::try_from(offset).unwrap_or(usize::MAX);
         for (next, (number, entry)) in all.skip(before) {

@@ -48,7 +48,6 @@ pub use fuser;
 pub use handles::Handles;
 pub use host::{file_attr, file_type};
 pub use layer::{AddEntry, AddEntryPlus, Changes, Entry, Layer};
-pub use memory::give_memory_back;
 pub use mount::{serve, Mounting};
 pub use table::{NodeId, Table, ROOT};
 pub use tree::Place;

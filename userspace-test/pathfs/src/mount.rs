@@ -2,7 +2,7 @@
 
 //! From a command line to a file system that is served.
 
-use crate::{give_memory_back, Config, Layer, PathFilesystem};
+use crate::{Config, Layer, PathFilesystem};
 use anyhow::{Context, Result};
 use fuser::{Session, SessionACL};
 use nix::{
@@ -37,7 +37,6 @@ pub struct Mounting {
 ///
 /// What mounting gives, and serving.
 pub fn serve<F: PathFilesystem>(fs: F, config: Config, mounting: &Mounting) -> Result<()> {
-    give_memory_back();
     let cannot = || format!("cannot mount on {}", mounting.mountpoint.display());
     let target = mounting.mountpoint.canonicalize().with_context(cannot)?;
     // Not by fuser: it would leave the name out of the type.

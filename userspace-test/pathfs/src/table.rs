@@ -10,6 +10,7 @@ use fuser::Errno;
 use std::{
     ffi::{OsStr, OsString},
     hash::{BuildHasher, RandomState},
+    num::NonZeroU32,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
 };
@@ -21,11 +22,10 @@ pub type NodeId = u64;
 /// The root.
 pub const ROOT: NodeId = 1;
 
-/// The most buckets that one change rehashes. Two for a name that comes keep a table that is half
-/// full half full, four for one that goes bring a table that empties back to where it began; and one
-/// more makes up for the changes that had memory to get or to give back instead.
-const GROW: usize = 3;
-const SHRINK: usize = 5;
+/// The most buckets that one change rehashes: two for a name that comes keep a table that is half full
+/// half full, four for one that goes bring a table that empties back to where it began.
+const GROW: usize = 2;
+const SHRINK: usize = 4;
 
 /// Names that are no longer than that need no memory of their own.
 const SHORT: usize = 46;
@@ -77,9 +77,8 @@ pub(crate) struct Node {
     id: NodeId,
     /// The name by which its path is built.
     name: Option<Name>,
-    /// Where the other names are that `link` gave it. Boxed, for being so rare.
-    #[allow(clippy::box_collection)]
-    more: Option<Box<Vec<u32>>>,
+    /// Where the first of the other names is that `link` gave it, counted from 1.
+    more: u32,
     /// How often the kernel was told of it, less what it forgot.
     nlookup: u64,
     /// How many names have it as their directory.
@@ -90,14 +89,14 @@ pub(crate) struct Node {
     pub(crate) opens: u32,
     /// Its name is about to change.
     pub(crate) moving: bool,
-    /// The name that was made up for it, which goes when it is closed.
-    pub(crate) hidden: Option<Box<(NodeId, OsString)>>,
+    /// Which name was made up for it, if one was: it goes when it is closed.
+    pub(crate) hidden: Option<NonZeroU32>,
 }
 
 impl Node {
     /// Whether it has just one name.
     pub(crate) fn has_one_name(&self) -> bool {
-        self.name.is_some() && self.more.is_none()
+        self.name.is_some() && self.more == 0
     }
 
     /// Whether anybody needs it.
@@ -114,8 +113,8 @@ impl Node {
 /// What the table keeps.
 enum Item {
     Node(Node),
-    /// A second name of a node.
-    Alias(NodeId, Name),
+    /// A second name of a node, and where the next one is.
+    Alias(NodeId, Name, u32),
 }
 
 impl Item {
@@ -123,21 +122,21 @@ impl Item {
     fn id(&self) -> NodeId {
         match self {
             Item::Node(node) => node.id,
-            Item::Alias(id, _) => *id,
+            Item::Alias(id, ..) => *id,
         }
     }
 
     fn name(&self) -> Option<&Name> {
         match self {
             Item::Node(node) => node.name.as_ref(),
-            Item::Alias(_, name) => Some(name),
+            Item::Alias(_, name, _) => Some(name),
         }
     }
 
     fn name_mut(&mut self) -> Option<&mut Name> {
         match self {
             Item::Node(node) => node.name.as_mut(),
-            Item::Alias(_, name) => Some(name),
+            Item::Alias(_, name, _) => Some(name),
         }
     }
 }
@@ -150,9 +149,9 @@ impl Item {
 ///
 /// It is one table, for both ways. A node's number says where it is kept. A directory and a name are
 /// hashed into one of 8192 buckets or more, which begins a list through the nodes that are kept.
-/// There are to be twice as many buckets as names at the least, and eight times as many at the most
-/// (but for those that there are to begin with); each change rehashes a few buckets to that end, or
-/// gets a piece of memory, or gives one back, and never more.
+/// There are twice as many buckets as names at the least, and four times as many at the most (but for
+/// those that there are to begin with): each change rehashes a few buckets to that end. All of it is in
+/// memory that is got and given back a page at a time.
 pub struct Table {
     items: Slab<Item>,
     buckets: Buckets,
@@ -211,7 +210,7 @@ impl Table {
         let node = Node {
             id: 0,
             name: None,
-            more: None,
+            more: 0,
             nlookup: 0,
             children: 0,
             held: 0,
@@ -291,14 +290,10 @@ impl Table {
         self.push(self.buckets.of(hash), place);
     }
 
-    /// Splits a few buckets when there are too few, or gets memory for more: unless memory was got
-    /// already, for the name that came.
+    /// Splits a few buckets when there are too few.
     fn split(&mut self) {
-        if self.items.got_memory() {
-            return;
-        }
         for _ in 0..GROW {
-            if self.names <= self.buckets.len() / 2 || self.buckets.make_room() {
+            if self.names <= self.buckets.len() / 2 {
                 return;
             }
             let Pair { old, last, bit } = self.buckets.grow();
@@ -336,11 +331,8 @@ impl Table {
         self.merge();
     }
 
-    /// Merges a few buckets when there are too many: unless there is memory to give back.
+    /// Merges a few buckets when there are too many.
     fn merge(&mut self) {
-        if self.items.give_back() || self.buckets.give_back() {
-            return;
-        }
         for _ in 0..SHRINK {
             let buckets = self.buckets.len();
             if buckets <= MIN_BUCKETS || self.names >= buckets / 4 {
@@ -366,8 +358,8 @@ impl Table {
     /// confused kernel says. So no path goes in a circle.
     fn check_directory(&self, id: NodeId) -> Result<(), Errno> {
         match self.node(id).ok_or(Errno::ESTALE)?.more {
-            None => Ok(()),
-            Some(_) => Err(Errno::ENOTDIR),
+            0 => Ok(()),
+            _ => Err(Errno::ENOTDIR),
         }
     }
 
@@ -444,9 +436,10 @@ impl Table {
                 place(id)
             }
             Some(_) => {
-                let alias = self.items.add(Item::Alias(id, name)).ok_or(Errno::ENFILE)?;
+                let alias = Item::Alias(id, name, node.more);
+                let alias = self.items.add(alias).ok_or(Errno::ENFILE)?;
                 if let Some(node) = self.node_mut(id) {
-                    node.more.get_or_insert_default().push(alias);
+                    node.more = alias + 1;
                 }
                 alias
             }
@@ -474,49 +467,46 @@ impl Table {
     /// Takes the name that is kept at `place` away from the node `id`.
     fn take(&mut self, id: NodeId, hash: u32, at: u32) {
         self.leave(hash, at);
-        let is_first = at - 1 == place(id);
-        let Some(node) = self.node_mut(id) else {
-            return;
-        };
-        let gone = match is_first {
-            true => node.name.take(),
-            false => {
-                if let Some(more) = &mut node.more {
-                    more.retain(|&alias| alias != at - 1);
-                }
-                None
+        let gone = match at - 1 == place(id) {
+            true => {
+                let gone = self.node_mut(id).and_then(|node| node.name.take());
+                self.promote(id);
+                gone
             }
+            false => self.remove_alias(id, at),
         };
-        // Another name becomes the first one.
-        let alias = match is_first {
-            true => node.more.as_mut().and_then(|more| more.pop()),
-            false => None,
-        };
-        if node.more.as_ref().is_some_and(|more| more.is_empty()) {
-            node.more = None;
-        }
-        let gone = match (gone, is_first) {
-            (None, false) => match self.items.remove(at - 1) {
-                Some(Item::Alias(_, name)) => Some(name),
-                _ => None,
-            },
-            (gone, _) => gone,
-        };
-        if let Some(alias) = alias {
-            self.promote(id, alias);
-        }
         if let Some(directory) = gone.and_then(|gone| self.node_mut(gone.parent)) {
             directory.children -= 1;
         }
     }
 
-    /// Makes a second name of the node `id` its first.
-    fn promote(&mut self, id: NodeId, alias: u32) {
-        let Some(hash) = self.named(alias + 1).map(|(_, name)| name.hash) else {
+    /// Takes a second name, which is in no bucket any more, out of the list that the node `id` has.
+    fn remove_alias(&mut self, id: NodeId, at: u32) -> Option<Name> {
+        let Some(Item::Alias(_, name, after)) = self.items.remove(at - 1) else {
+            return None;
+        };
+        let mut next = &mut self.node_mut(id)?.more;
+        while *next != at {
+            let before = *next;
+            next = match self.items.get_mut(before.checked_sub(1)?)? {
+                Item::Alias(_, _, next) => next,
+                Item::Node(_) => return None,
+            };
+        }
+        *next = after;
+        Some(name)
+    }
+
+    /// Makes a second name of the node `id` its first, if it has one.
+    fn promote(&mut self, id: NodeId) {
+        let Some(at) = self.node(id).map(|node| node.more) else {
             return;
         };
-        self.leave(hash, alias + 1);
-        if let Some(Item::Alias(_, name)) = self.items.remove(alias) {
+        let Some(hash) = self.named(at).map(|(_, name)| name.hash) else {
+            return;
+        };
+        self.leave(hash, at);
+        if let Some(name) = self.remove_alias(id, at) {
             if let Some(node) = self.node_mut(id) {
                 node.name = Some(Name { next: 0, ..name });
             }

@@ -46,15 +46,14 @@ fn own(path: &Path) -> Option<Own> {
 }
 
 /// What is open.
-#[derive(Debug)]
+#[derive(Clone)]
 enum Handle {
     File(Arc<File>),
     /// What was in one of our own files when it was opened.
-    Text(String),
+    Text(Arc<str>),
 }
 
 /// The file system.
-#[derive(Debug)]
 pub struct QuotaFs {
     source: PathBuf,
     usage: Mutex<Usage>,
@@ -129,7 +128,7 @@ impl QuotaFs {
     }
 
     fn file(&self, file: Open<'_>) -> Result<Arc<File>> {
-        match &*self.handles.get(file.fh)? {
+        match &self.handles.get(file.fh)? {
             Handle::File(file) => Ok(file.clone()),
             Handle::Text(_) => Err(Errno::EACCES),
         }
@@ -220,7 +219,7 @@ impl PathFilesystem for QuotaFs {
     }
 
     fn fgetattr(&self, file: Open<'_>) -> Result<FileAttr> {
-        match &*self.handles.get(file.fh)? {
+        match &self.handles.get(file.fh)? {
             Handle::File(file) => Ok(file_attr(&file.metadata()?)),
             Handle::Text(_) => self.getattr(file.path()?),
         }
@@ -317,13 +316,13 @@ impl PathFilesystem for QuotaFs {
     fn open(&self, _: Caller, path: &Path, flags: i32) -> Result<Opened> {
         let Some(own) = own(path) else {
             let file = self.open_at(&self.at(path), flags & !libc::O_CREAT, 0)?;
-            return Ok(self.handles.add(Handle::File(file.into())).into());
+            return Ok(self.handles.add(Handle::File(file.into()))?.into());
         };
         if flags & (libc::O_ACCMODE | libc::O_TRUNC) != libc::O_RDONLY {
             return Err(Errno::EACCES);
         }
         Ok(Opened {
-            fh: self.handles.add(Handle::Text(self.text(own))),
+            fh: self.handles.add(Handle::Text(self.text(own).into()))?,
             // Its size may be another one by the time it is read.
             flags: FopenFlags::FOPEN_DIRECT_IO,
         })
@@ -333,11 +332,11 @@ impl PathFilesystem for QuotaFs {
         let path = self.changeable(path)?;
         let file = self.open_at(&path, flags | libc::O_CREAT, mode)?;
         self.give(caller, &path)?;
-        Ok(self.handles.add(Handle::File(file.into())).into())
+        Ok(self.handles.add(Handle::File(file.into()))?.into())
     }
 
     fn read_buf(&self, file: Open<'_>, offset: u64, size: u32) -> Result<Data> {
-        match &*self.handles.get(file.fh)? {
+        match &self.handles.get(file.fh)? {
             Handle::File(file) => Ok(Data::File {
                 file: file.clone(),
                 offset,
@@ -370,7 +369,7 @@ impl PathFilesystem for QuotaFs {
     }
 
     fn fsync(&self, file: Open<'_>, datasync: bool) -> Result<()> {
-        match (&*self.handles.get(file.fh)?, datasync) {
+        match (&self.handles.get(file.fh)?, datasync) {
             (Handle::File(file), true) => Ok(file.sync_data()?),
             (Handle::File(file), false) => Ok(file.sync_all()?),
             (Handle::Text(_), _) => Ok(()),
