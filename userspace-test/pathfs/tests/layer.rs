@@ -174,6 +174,21 @@ fn an_open_file_that_is_forgotten_first_is_removed_as_well() {
     assert_eq!(layer.with_table(|table| table.nodes()), 1);
 }
 
+/// RELEASE may come after FORGET, of the file and of the directory that it is hidden in.
+#[test]
+fn an_open_file_whose_directory_is_forgotten_first_is_removed_as_well() {
+    let layer = layer();
+    let dir = mkdir(&layer, ROOT, "dir");
+    let file = create(&layer, dir, "file", "data");
+    layer.unlink((dir, name("file"))).unwrap();
+    layer.forget(file.0, 1);
+    layer.forget(dir, 1);
+    layer.release(file.0, file.1, 0).unwrap();
+    assert_eq!(layer.with_table(|table| table.nodes()), 1);
+    let (dir, _) = layer.lookup((ROOT, name("dir"))).unwrap();
+    assert_eq!(names(&layer, dir), [".", ".."]);
+}
+
 #[test]
 fn hard_remove_removes_at_once() {
     let config = Config {
@@ -216,6 +231,31 @@ fn an_open_file_that_was_not_replaced_after_all_is_back() {
     assert_eq!(path(&layer, file.0), "/file");
     layer.release(file.0, file.1, 0).unwrap();
     assert_eq!(names(&layer, ROOT), [".", "..", "file"]);
+}
+
+/// What the kernel never asks, and a file system has to be ready for.
+#[test]
+fn nothing_moves_into_a_file() {
+    let layer = layer();
+    let (id, _) = create(&layer, ROOT, "file", "data");
+    let other = create(&layer, ROOT, "other", "other");
+    let moved = layer.rename((ROOT, name("other")), (id, name("x")), REPLACE);
+    assert_eq!(moved, Err(Errno::ENOTDIR));
+    assert_eq!(names(&layer, ROOT), [".", "..", "file", "other"]);
+    assert_eq!(read(&layer, other), "other");
+}
+
+#[test]
+fn a_hidden_file_that_was_not_replaced_after_all_is_removed_as_well() {
+    let layer = layer();
+    let file = create(&layer, ROOT, "file", "data");
+    layer.unlink((ROOT, name("file"))).unwrap();
+    let hidden = names(&layer, ROOT).pop().unwrap();
+    let done = layer.rename((ROOT, name("none")), (ROOT, name(&hidden)), REPLACE);
+    assert_eq!(done, Err(Errno::ENOENT));
+    assert_eq!(names(&layer, ROOT), [".", "..", &hidden]);
+    layer.release(file.0, file.1, 0).unwrap();
+    assert_eq!(names(&layer, ROOT), [".", ".."]);
 }
 
 #[test]
