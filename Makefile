@@ -7,7 +7,7 @@
 SCRIPTS := qemu-scripts
 FLAVOUR ?= release
 MODULE ?= rust_fuse
-# What is asked of `make test` (all): lint host kunit guest cfuse parity hosts demo labs debug self, and suites if named
+# What is asked of `make test` (all): lint host kunit guest cfuse parity cost hosts demo labs debug self, and suites if named
 SECTIONS ?=
 QUEUE_MODEL_ITERATIONS ?= 20000
 

@@ -98,6 +98,16 @@ def guest_tests(section, module, kernel="release", skip=()):
     parity.save(module, kernel, section.states)
 
 
+def path_cost(section, count=100_000, timeout=1200):
+    """No operation of the path layer takes many times what others take, and its memory comes back."""
+    options = ("--icount", "--module", "none", "--mem", "3072", "--timeout", str(timeout))
+    command = guest(*options, command=["path-cost", "--count", str(count)])
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    print(run.stdout, end="", flush=True)
+    good = run.returncode == 0 and "layer memory" in run.stdout
+    check(section, f"path-cost: {count} files", good, f"status {run.returncode}")
+
+
 def parity_page(section):
     """That what was shown to be as in Linux still is."""
     parity.check(lambda name, good, message: check(section, name, good, message))
@@ -116,13 +126,14 @@ def long(section):
     guest_tests(section, "rust_fuse", "debug")
     command = [GUEST_TESTS, "--module", "rust_fuse", "--long", "stress::", "survive::"]
     results.run(section, guest("--kernel", "debug", "--timeout", "36000", command=command))
+    path_cost(section, count=1_000_000, timeout=18000)
 
 
 # What asks and is answered, thousands of times or after long waits, and has no locks or memory of its
 # own to be watched; what others of these tests stand for; and what weighs memory, which is heavier
 # there: on the debug kernel these are part of the long runs only.
 PLAIN = ("mount::", "limits::", "cred::", "statx::", "acl::", "times::", "stress::")
-PLAIN += ("transcripts::", "quotafs::", "paths::", "fuseq::", "faultd::", "slabs::", "programs::")
+PLAIN += ("transcripts::", "daemons::", "quotafs::", "paths::", "fuseq::", "faultd::", "slabs::", "programs::")
 PLAIN += ("inval_wq::", "daemon::dies_", "daemon::recovers_", "module::hundred_times")
 
 
@@ -290,6 +301,7 @@ SECTIONS = {
     "guest": lambda section: guest_tests(section, "rust_fuse"),
     "cfuse": lambda section: guest_tests(section, "fuse"),
     "parity": parity_page,
+    "cost": path_cost,
     "hosts": hosts,
     "demo": demo,
     "labs": experiments,
@@ -305,6 +317,7 @@ TITLES = {
     "guest": "guest tests on rust_fuse",
     "cfuse": "guest tests on C fuse",
     "parity": "docs/PARITY.md",
+    "cost": "what names cost in the path layer",
     "hosts": "other people's programs",
     "suites": "other people's test suites",
     "demo": "make run",
@@ -315,7 +328,7 @@ TITLES = {
 }
 # What must be built for which section; lint and host build for themselves.
 MODULE = (("kernel", "release"), ("module", "release"), ("userspace",))
-NEEDS = dict.fromkeys(("kunit", "guest", "cfuse", "hosts", "suites", "demo", "labs"), MODULE) | {
+NEEDS = dict.fromkeys(("kunit", "guest", "cfuse", "cost", "hosts", "suites", "demo", "labs"), MODULE) | {
     "parity": (("userspace",),),
     "long": (("kernel", "debug"), ("module", "debug"), ("userspace",)),
     "self": (("kernel", "release"), ("module", "release", "broken")),
