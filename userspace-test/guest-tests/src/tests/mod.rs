@@ -16,6 +16,7 @@ mod control;
 mod create;
 mod cred;
 mod daemon;
+mod daemons;
 mod debugfs;
 mod device;
 mod dir;
@@ -182,6 +183,7 @@ pub fn all() -> Vec<Test> {
         stuck_copy::tests(),
         recover::tests(),
         daemon::tests(),
+        daemons::tests(),
         stress::tests(),
         successor::tests(),
         survive::tests(),
