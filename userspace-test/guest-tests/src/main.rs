@@ -16,6 +16,7 @@ mod aio;
 mod asking;
 mod caller;
 mod env;
+mod failures;
 mod filehandle;
 mod fs;
 mod handover;

@@ -66,7 +66,7 @@ pub struct Asked {
 }
 
 /// Answers a request in place of the model, or leaves it to it.
-pub type Hook = Box<dyn FnMut(&Req) -> Option<Answer> + Send>;
+pub type Hook = Box<dyn FnMut(&mut Model, &Req) -> Option<Answer> + Send>;
 
 /// A file system: a root with the file `file` (node 2), the directory `dir` (3) with the file
 /// `inner` (5) in it, and the link `link` (4) to `file`.
@@ -190,7 +190,7 @@ impl Model {
             body: req.request().body().to_vec(),
         });
         if let Some(mut hook) = self.hook.take() {
-            let answer = hook(req);
+            let answer = hook(self, req);
             self.hook = Some(hook);
             if let Some(answer) = answer {
                 return answer;
@@ -429,8 +429,8 @@ impl Served {
     }
 
     /// Makes `hook` look at each request first.
-    pub fn hook(&self, hook: impl FnMut(&Req) -> Option<Answer> + Send + 'static) {
-        self.model().hook = Some(Box::new(hook));
+    pub fn hook(&self, mut hook: impl FnMut(&Req) -> Option<Answer> + Send + 'static) {
+        self.model().hook = Some(Box::new(move |_, req| hook(req)));
     }
 
     /// Unmounts as `umount` does, and waits for the threads to find that out.

@@ -74,7 +74,7 @@ impl Extended {
         model.node(DIR).attr.gid = GROUP;
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
-        model.hook = Some(Box::new(move |req| {
+        model.hook = Some(Box::new(move |_, req| {
             log.lock().unwrap().push((req.opcode(), extensions(req)));
             None
         }));

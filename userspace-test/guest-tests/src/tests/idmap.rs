@@ -79,7 +79,7 @@ impl Mapped {
         root.mode = libc::S_IFDIR | 0o777;
         let asked = Asked::default();
         let log = asked.clone();
-        model.hook = Some(Box::new(move |req| {
+        model.hook = Some(Box::new(move |_, req| {
             let header = req.header();
             let ids = (req.opcode(), header.uid, header.gid);
             log.lock().unwrap().push(ids);

@@ -42,6 +42,7 @@ mod killpriv;
 mod limits;
 mod lookup;
 mod make;
+mod memory;
 mod mmap;
 mod module;
 mod mount;
@@ -156,6 +157,7 @@ pub fn all() -> Vec<Test> {
         poll::tests(),
         symlink::tests(),
         make::tests(),
+        memory::tests(),
         create::tests(),
         extensions::tests(),
         unlink::tests(),

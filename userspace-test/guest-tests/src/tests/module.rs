@@ -5,6 +5,7 @@
 use crate::{
     caller::{call, eventually, PATIENCE},
     env::{Env, ModuleName},
+    failures::Failures,
     fs::fresh_dir,
     runner, sys, system,
     tests::tests,
@@ -18,7 +19,6 @@ use rawfuse::{abi::Opcode, handshake, Buffer, Channel, InitConfig, Kind, MountOp
 use std::{
     ffi::CString,
     fs::{self, File},
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -322,60 +322,6 @@ fn hundred_times(env: &Env) {
     everything_is_there(&env.kind, env.module);
 }
 
-/// Makes allocations of this thread fail.
-struct Failures(File);
-
-impl Failures {
-    /// Makes the `nth` allocation from here on fail; none for 0.
-    fn start(&self, nth: u32) {
-        // This file is open already: opening it takes allocations.
-        let number = nth.to_string();
-        self.0.write_all_at(number.as_bytes(), 0).expect("fail-nth");
-    }
-
-    /// What is left of the number that it started with: 0 when an allocation has failed. None
-    /// fails afterwards.
-    fn stop(&self) -> u32 {
-        let mut left = [0; 16];
-        let len = self.0.read_at(&mut left, 0).expect("fail-nth");
-        self.start(0);
-        let left = String::from_utf8_lossy(&left[..len]);
-        left.trim().parse().expect("a number")
-    }
-}
-
-/// Sets up what makes allocations fail. Skips the test on kernels that have nothing of the kind.
-fn set_up_failures() -> Failures {
-    let mut options = fs::OpenOptions::new();
-    let Ok(file) = options
-        .read(true)
-        .write(true)
-        .open("/proc/thread-self/fail-nth")
-    else {
-        runner::skip("this kernel has no fault injection");
-    };
-    let dir = Path::new("/sys/kernel/debug/failslab");
-    for (name, value) in [
-        ("ignore-gfp-wait", "N"),
-        ("verbose", "0"),
-        ("cache-filter", "Y"),
-    ] {
-        fs::write(dir.join(name), value).expect(name);
-    }
-    // Whatever comes from slab caches, but for those of the leak detector: it gives up for good
-    // when it finds no memory.
-    for cache in fs::read_dir("/sys/kernel/slab")
-        .expect("slab caches")
-        .flatten()
-    {
-        if !cache.file_name().to_string_lossy().starts_with("kmemleak") {
-            // One that was merged with others has no such switch, which then is with them.
-            let _ = fs::write(cache.path().join("failslab"), "1");
-        }
-    }
-    Failures(file)
-}
-
 /// How many allocations loading takes before it comes to the module: its symbols, its trace
 /// events, its parameters, the last of which is wrong here. That part is the kernel's, which does
 /// not take every failure well.
@@ -394,7 +340,7 @@ fn allocations_before_the_module(env: &Env, failures: &Failures) -> u32 {
 }
 
 fn loading_with_failing_allocations(env: &Env) {
-    let failures = set_up_failures();
+    let failures = Failures::new();
     let _unloaded = Unloaded::new(env);
     let before = allocations_before_the_module(env, &failures);
     let mut refused = 0;
@@ -418,7 +364,7 @@ fn loading_with_failing_allocations(env: &Env) {
 }
 
 fn mounting_with_failing_allocations(env: &Env) {
-    let failures = set_up_failures();
+    let failures = Failures::new();
     let connections = || {
         fs::read_dir(env.kind.control_dir)
             .map(Iterator::count)

@@ -37,7 +37,7 @@ tests![
 
 const PAGE: usize = 4096;
 
-fn store(fs: &Fs, nodeid: u64, offset: u64, data: &[u8]) -> io::Result<()> {
+pub(super) fn store(fs: &Fs, nodeid: u64, offset: u64, data: &[u8]) -> io::Result<()> {
     let out = abi::NotifyStoreOut {
         nodeid,
         offset,
@@ -201,7 +201,7 @@ fn store_from_nowhere(env: &Env) {
     served.finish();
 }
 
-fn retrieve(fs: &Fs, name: u64, nodeid: u64, offset: u64, size: u32) -> io::Result<()> {
+pub(super) fn retrieve(fs: &Fs, name: u64, nodeid: u64, offset: u64, size: u32) -> io::Result<()> {
     let out = abi::NotifyRetrieveOut {
         notify_unique: name,
         nodeid,

@@ -39,7 +39,7 @@ tests![
     delete_waits_killably,
 ];
 
-fn inval_entry(fs: &Fs, parent: u64, name: &str, flags: u32) -> io::Result<()> {
+pub(super) fn inval_entry(fs: &Fs, parent: u64, name: &str, flags: u32) -> io::Result<()> {
     let out = abi::NotifyInvalEntryOut {
         parent,
         namelen: name.len() as u32,
@@ -51,7 +51,7 @@ fn inval_entry(fs: &Fs, parent: u64, name: &str, flags: u32) -> io::Result<()> {
     )
 }
 
-fn delete(fs: &Fs, parent: u64, child: u64, name: &str) -> io::Result<()> {
+pub(super) fn delete(fs: &Fs, parent: u64, child: u64, name: &str) -> io::Result<()> {
     let out = abi::NotifyDeleteOut {
         parent,
         child,

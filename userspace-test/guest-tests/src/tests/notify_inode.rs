@@ -31,13 +31,13 @@ tests![
     prune_malformed,
 ];
 
-fn inval_inode(fs: &Fs, ino: u64, off: i64, len: i64) -> io::Result<()> {
+pub(super) fn inval_inode(fs: &Fs, ino: u64, off: i64, len: i64) -> io::Result<()> {
     let out = abi::NotifyInvalInodeOut { ino, off, len };
     fs.channel.notify(NotifyCode::InvalInode, &[out.as_bytes()])
 }
 
 /// A file of three pages, kept in the page cache.
-fn three_pages(env: &Env) -> Served {
+pub(super) fn three_pages(env: &Env) -> Served {
     let mut model = Model::cached();
     model.add(FILE, libc::S_IFREG | 0o644, &[b'a'; 3 * 4096]);
     model.open_flags = open_flags::KEEP_CACHE;
@@ -178,7 +178,7 @@ fn inval_inode_crosses_a_reply(env: &Env) {
     fs.expect_silence(Duration::from_millis(50));
 }
 
-fn prune(fs: &Fs, nodeids: &[u64]) -> io::Result<()> {
+pub(super) fn prune(fs: &Fs, nodeids: &[u64]) -> io::Result<()> {
     let out = abi::NotifyPruneOut {
         count: nodeids.len() as u32,
         ..Default::default()
