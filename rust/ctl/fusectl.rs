@@ -23,14 +23,16 @@ use crate::{
     vfs::{
         context::{FsContext, Spec, Value},
         dentry::{DEntry, LookupFlags, NewDEntry, Resolved},
+        dir_ops::DirectoryOperations,
         file::{Borrowed, DirEmitter, Ended, FileOperations, Io, NewFile},
         filesystem::{FileSystem, Properties, Registration, Tree},
         inode::{FileType, INode, Lookup, OwnedINode},
         inode_cache::INodeCache,
-        inode_ops::{INodeOperations, Stat, StatRequest},
+        inode_ops::INodeOperations,
         module_param::Parameter,
         ns::Capability,
         number,
+        stat::{Stat, StatRequest},
         super_block::{NewSuperBlock, SuperBlock},
     },
 };
@@ -248,7 +250,7 @@ fn inode(
         Lookup::New(new) => new,
     };
     match kind {
-        Kind::Directory => new.set_directory::<Directory, Directory>(),
+        Kind::Directory => new.set_directory::<Directory, Directory, Directory>(),
         _ => new.set_uncached::<Plain, Plain>(),
     }
     {
@@ -274,7 +276,7 @@ fn inode(
 struct Directory;
 
 #[vtable]
-impl INodeOperations for Directory {
+impl DirectoryOperations for Directory {
     type FileSystem = FuseCtl;
 
     fn lookup<'a>(
@@ -296,6 +298,11 @@ impl INodeOperations for Directory {
         resolved.dont_cache();
         Ok(resolved)
     }
+}
+
+#[vtable]
+impl INodeOperations for Directory {
+    type FileSystem = FuseCtl;
 
     fn getattr(inode: &INode<FuseCtl>, request: StatRequest<'_>, stat: &mut Stat) -> Result {
         if inode.data().connection.as_ref().is_none() {

@@ -11,7 +11,8 @@ use crate::{
     abi::setxattr_flags,
     vfs::{
         acl::{Acl, AclKind, OwnedAcl},
-        inode_ops::{IdMap, BASIC_STATS},
+        inode_ops::IdMap,
+        stat::BASIC_STATS,
         super_block::PAGE_SIZE,
     },
 };

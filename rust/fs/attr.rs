@@ -13,7 +13,7 @@ use crate::{
     message::{op, Request},
     vfs::{
         inode::Time,
-        inode_ops::{Attributes, Stat, StatRequest, BASIC_STATS, BIRTH_STAT, SIZE_STAT, TYPE_STAT},
+        stat::{Attributes, Stat, StatRequest, BASIC_STATS, BIRTH_STAT, SIZE_STAT, TYPE_STAT},
         time::Ticks,
     },
 };

@@ -19,15 +19,16 @@ use crate::{
     message::{op, Created, Operation},
     vfs::{
         dentry::{NamedDEntry, NegativeDEntry},
+        dir_ops::{self, Opened},
         file::{current_umask, NewFile},
         inode::FileType,
-        inode_ops::{self, IdMap, Opened},
+        inode_ops::IdMap,
         time::Ticks,
     },
 };
 use kernel::{fs::file::flags, prelude::*, sync::Arc};
 
-/// See [`INodeOperations::atomic_open`](crate::vfs::inode_ops::INodeOperations::atomic_open).
+/// See [`DirectoryOperations::atomic_open`](crate::vfs::dir_ops::DirectoryOperations::atomic_open).
 pub(super) fn atomic_open<'a>(
     id_map: IdMap<'_>,
     dir: &INode,
@@ -52,7 +53,7 @@ pub(super) fn atomic_open<'a>(
     make::mknod(id_map, dir, dentry, mode, 0).map(Opened::Made)
 }
 
-/// See [`INodeOperations::tmpfile`](crate::vfs::inode_ops::INodeOperations::tmpfile).
+/// See [`DirectoryOperations::tmpfile`](crate::vfs::dir_ops::DirectoryOperations::tmpfile).
 pub(super) fn tmpfile<'a>(
     id_map: IdMap<'_>,
     dir: &INode,
@@ -60,7 +61,7 @@ pub(super) fn tmpfile<'a>(
     file: NewFile<'a>,
     flags: u32,
     mode: u32,
-) -> Result<inode_ops::OpenFile<'a>> {
+) -> Result<dir_ops::OpenFile<'a>> {
     let lacks = &Mount::of(dir).lacks;
     if lacks.tmpfile.get() {
         return Err(EOPNOTSUPP);
@@ -135,7 +136,7 @@ impl New {
         dentry: NegativeDEntry<'a, Fuse>,
         file: NewFile<'a>,
         flags: u32,
-    ) -> Result<inode_ops::OpenFile<'a>> {
+    ) -> Result<dir_ops::OpenFile<'a>> {
         let inode = self.file.inode();
         let dentry = dentry.instantiate(inode.grab().ok_or(ESTALE)?)?;
         self.sighting.settle(dir, &dentry, self.until);

@@ -1,30 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Directories: what can be done in them.
+//! Directories: what can be done in them. For themselves they are as other inodes.
 
-use super::{
-    acl, attr, create, fileattr, lookup, make, permission::permission, remove::remove, rename,
-    setattr, superblock::Fuse, xattr, DEntry, INode,
-};
+use super::{create, lookup, make, remove::remove, rename, superblock::Fuse, INode};
 use crate::{
     message::op,
     vfs::{
-        acl::{Acl, AclKind, OwnedAcl},
         dentry::{LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
+        dir_ops::{DirectoryOperations, OpenFile, Opened, RenameFlags},
         file::NewFile,
-        fileattr::FileAttr,
-        inode_ops::{self, Access, INodeOperations, IdMap, Opened, RenameFlags, Stat, StatRequest},
-        setattr::Changes,
-        xattr::Destination,
+        inode_ops::IdMap,
     },
 };
 use kernel::prelude::*;
 
-/// The operations of directories.
+/// The operations on names.
 pub(super) struct Directory;
 
 #[vtable]
-impl INodeOperations for Directory {
+impl DirectoryOperations for Directory {
     type FileSystem = Fuse;
 
     fn lookup<'a>(
@@ -33,46 +27,6 @@ impl INodeOperations for Directory {
         _flags: LookupFlags,
     ) -> Result<Resolved<'a, Fuse>> {
         lookup::lookup(dir, dentry)
-    }
-
-    fn permission(id_map: IdMap<'_>, inode: &INode, access: Access) -> Result {
-        permission(id_map, inode, access)
-    }
-
-    fn getattr(inode: &INode, request: StatRequest<'_>, stat: &mut Stat) -> Result {
-        attr::getattr(inode, request, stat)
-    }
-
-    fn setattr(id_map: IdMap<'_>, dentry: &DEntry, changes: &mut Changes) -> Result {
-        setattr::setattr(id_map, dentry, changes)
-    }
-
-    fn listxattr(inode: &INode, to: Destination<'_>) -> Result<usize> {
-        xattr::list(inode, to)
-    }
-
-    fn get_inode_acl(
-        inode: &INode,
-        kind: AclKind,
-        must_not_block: bool,
-    ) -> Result<Option<OwnedAcl>> {
-        acl::get_inode_acl(inode, kind, must_not_block)
-    }
-
-    fn get_acl(dentry: &DEntry, kind: AclKind) -> Result<Option<OwnedAcl>> {
-        acl::get_acl(dentry, kind)
-    }
-
-    fn set_acl(id_map: IdMap<'_>, dentry: &DEntry, acl: Option<Acl<'_>>, kind: AclKind) -> Result {
-        acl::set_acl(id_map, dentry, acl, kind)
-    }
-
-    fn fileattr_get(inode: &INode, attributes: &mut FileAttr) -> Result {
-        fileattr::get(inode, attributes)
-    }
-
-    fn fileattr_set(inode: &INode, attributes: &FileAttr) -> Result {
-        fileattr::set(inode, attributes)
     }
 
     fn create<'a>(
@@ -102,7 +56,7 @@ impl INodeOperations for Directory {
         file: NewFile<'a>,
         flags: u32,
         mode: u32,
-    ) -> Result<inode_ops::OpenFile<'a>> {
+    ) -> Result<OpenFile<'a>> {
         create::tmpfile(id_map, dir, dentry, file, flags, mode)
     }
 

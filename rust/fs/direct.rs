@@ -19,9 +19,9 @@ use crate::{
     vfs::{
         file::{Ended, Io, LockOwner},
         inode::{ContentsLocked, ContentsShared},
-        inode_ops::{MODIFY_STATS, SIZE_STAT},
         iov::{PeekBytes, UserBacked},
         ns::Capability,
+        stat::{MODIFY_STATS, SIZE_STAT},
         super_block::PAGE_SIZE,
     },
 };

@@ -20,11 +20,11 @@ use crate::{
     queue::{forget_node, ForgetNode},
     vfs::{
         inode::{FileType, Lookup, NewINode, Time},
-        inode_ops::{
+        setattr::Changes,
+        stat::{
             ATIME_STAT, BASIC_STATS, BIRTH_STAT, CTIME_STAT, DIRECTORY_STATS, MODIFY_STATS,
             MTIME_STAT, SIZE_STAT,
         },
-        setattr::Changes,
         time::{Expiry, Ticks, Version},
     },
 };
@@ -418,7 +418,7 @@ fn set_up(inode: &mut NewINode<super::Fuse>, attr: &Attr) -> Result {
                 inode.may_block_reclaim();
             }
         }
-        FileType::Directory => inode.set_directory::<Directory, DirectoryFile>(),
+        FileType::Directory => inode.set_directory::<Common, Directory, DirectoryFile>(),
         FileType::Symlink => inode.set_symlink::<Symlink>(),
         special => inode.set_special::<Common>(special, attr.rdev),
     }

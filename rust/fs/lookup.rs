@@ -117,7 +117,7 @@ pub(super) fn find(
     }
 }
 
-/// See [`INodeOperations::lookup`](crate::vfs::inode_ops::INodeOperations::lookup).
+/// See [`DirectoryOperations::lookup`](crate::vfs::dir_ops::DirectoryOperations::lookup).
 pub(super) fn lookup<'a>(dir: &INode, dentry: NewDEntry<'a, Fuse>) -> Result<Resolved<'a, Fuse>> {
     let node = dir.data();
     node.check()?;

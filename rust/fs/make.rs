@@ -19,7 +19,8 @@ use crate::{
         dentry::{NegativeDEntry, Resolved},
         file::current_umask,
         inode::FileType,
-        inode_ops::{IdMap, BASIC_STATS},
+        inode_ops::IdMap,
+        stat::BASIC_STATS,
         time::Ticks,
     },
 };
@@ -29,7 +30,7 @@ use kernel::prelude::*;
 type New<'a> = NegativeDEntry<'a, Fuse>;
 type Made<'a> = Result<Resolved<'a, Fuse>>;
 
-/// See [`INodeOperations::mknod`](crate::vfs::inode_ops::INodeOperations::mknod).
+/// See [`DirectoryOperations::mknod`](crate::vfs::dir_ops::DirectoryOperations::mknod).
 pub(super) fn mknod<'a>(
     id_map: IdMap<'_>,
     dir: &INode,
@@ -49,7 +50,7 @@ pub(super) fn mknod<'a>(
     })
 }
 
-/// See [`INodeOperations::mkdir`](crate::vfs::inode_ops::INodeOperations::mkdir).
+/// See [`DirectoryOperations::mkdir`](crate::vfs::dir_ops::DirectoryOperations::mkdir).
 pub(super) fn mkdir<'a>(id_map: IdMap<'_>, dir: &INode, dentry: New<'a>, mode: u32) -> Made<'a> {
     let directory = FileType::Directory.mode();
     let arguments = MkdirIn {
@@ -63,7 +64,7 @@ pub(super) fn mkdir<'a>(id_map: IdMap<'_>, dir: &INode, dentry: New<'a>, mode: u
     })
 }
 
-/// See [`INodeOperations::symlink`](crate::vfs::inode_ops::INodeOperations::symlink).
+/// See [`DirectoryOperations::symlink`](crate::vfs::dir_ops::DirectoryOperations::symlink).
 pub(super) fn symlink<'a>(
     id_map: IdMap<'_>,
     dir: &INode,
@@ -79,7 +80,7 @@ pub(super) fn symlink<'a>(
     })
 }
 
-/// See [`INodeOperations::link`](crate::vfs::inode_ops::INodeOperations::link).
+/// See [`DirectoryOperations::link`](crate::vfs::dir_ops::DirectoryOperations::link).
 pub(super) fn link<'a>(inode: &INode, dir: &INode, dentry: New<'a>) -> Made<'a> {
     let Mount {
         lacks, connection, ..

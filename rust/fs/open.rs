@@ -21,12 +21,12 @@ use crate::{
             Allocation, CopyRange, Ended, FileOperations, Fsync, Io, LockOwner, NewFile, OpenRef,
             Seek,
         },
-        inode_ops::{MODIFY_STATS, SIZE_STAT},
         ioctl::Ioctl,
         lock::{FileLock, Outcome},
         mmap::{Area, Mapping},
         ns::Capability,
         poll::{Events, Poll},
+        stat::{MODIFY_STATS, SIZE_STAT},
     },
 };
 use core::mem::MaybeUninit;

@@ -22,9 +22,10 @@ use crate::{
     vfs::{
         acl::{Acl, AclKind, OwnedAcl},
         fileattr::FileAttr,
-        inode_ops::{Access, INodeOperations, IdMap, Stat, StatRequest, PERMISSION_STATS},
+        inode_ops::{Access, INodeOperations, IdMap},
         ns::{current_is_wholly, Capability},
         setattr::Changes,
+        stat::{Stat, StatRequest, PERMISSION_STATS},
         xattr::Destination,
     },
 };

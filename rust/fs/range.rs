@@ -13,7 +13,7 @@ use crate::{
     message::{op, Completion, Reply, Request},
     vfs::{
         file::{Allocation, CopyRange, OpenRef, Seek},
-        inode_ops::{MODIFY_STATS, SIZE_STAT},
+        stat::{MODIFY_STATS, SIZE_STAT},
         super_block::PAGE_SIZE,
     },
 };

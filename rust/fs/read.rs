@@ -19,8 +19,8 @@ use crate::{
         address_space::AddressSpaceOperations,
         file::{Ended, Io},
         folio::LockedFolio,
-        inode_ops::SIZE_STAT,
         iomap::{Readahead, Unread, Writeback},
+        stat::SIZE_STAT,
     },
 };
 use kernel::{

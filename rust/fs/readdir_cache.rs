@@ -10,9 +10,7 @@
 use super::{attr, superblock::Fuse, INode, Mount};
 use crate::{
     abi::{Dirent, EntryHead, NextEntry},
-    vfs::{
-        file::DirEmitter, inode::Time, inode_ops::MTIME_STAT, super_block::PAGE_SIZE, time::Version,
-    },
+    vfs::{file::DirEmitter, inode::Time, stat::MTIME_STAT, super_block::PAGE_SIZE, time::Version},
 };
 use kernel::{
     new_spinlock,

@@ -13,10 +13,7 @@ use super::{
 use crate::{
     abi::{Rename2In, RenameIn},
     message::{op, Operation, Request},
-    vfs::{
-        dentry::NamedDEntry,
-        inode_ops::{IdMap, RenameFlags},
-    },
+    vfs::{dentry::NamedDEntry, dir_ops::RenameFlags, inode_ops::IdMap},
 };
 use kernel::prelude::*;
 
@@ -26,7 +23,7 @@ type Name<'a> = (&'a INode, NamedDEntry<'a, Fuse>);
 /// The first minor version with RENAME2.
 const RENAME2_SINCE: u32 = 23;
 
-/// See [`INodeOperations::rename`](crate::vfs::inode_ops::INodeOperations::rename).
+/// See [`DirectoryOperations::rename`](crate::vfs::dir_ops::DirectoryOperations::rename).
 ///
 /// # Errors
 ///

@@ -8,8 +8,9 @@ use super::{
 use crate::{
     message::{op, Data, Request},
     vfs::{
-        inode_ops::{INodeOperations, IdMap, Stat, StatRequest},
+        inode_ops::{INodeOperations, IdMap},
         setattr::Changes,
+        stat::{Stat, StatRequest},
         super_block::PAGE_SIZE,
         symlink::Link,
         xattr::Destination,

@@ -12,7 +12,7 @@ use crate::{
     message::{op, Operation, Request},
     vfs::{
         file::{is_being_killed, Fsync, LockOwner},
-        inode_ops::BLOCKS_STAT,
+        stat::BLOCKS_STAT,
     },
 };
 use kernel::{

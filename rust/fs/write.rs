@@ -19,8 +19,8 @@ use crate::{
     vfs::{
         file::{Ended, Io},
         folio::FolioPart,
-        inode_ops::{MODE_STAT, SIZE_STAT},
         ns::Capability,
+        stat::{MODE_STAT, SIZE_STAT},
         super_block::PAGE_SIZE,
         write::Room,
     },

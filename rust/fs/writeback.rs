@@ -17,8 +17,8 @@ use crate::{
     },
     vfs::{
         folio::FolioPart,
-        inode_ops::MODIFY_STATS,
         iomap::{Dirty, Writeback},
+        stat::MODIFY_STATS,
     },
 };
 use kernel::{

@@ -49,7 +49,7 @@ pub(crate) trait FileOperations: Sized + 'static {
     fn open(inode: &INode<Self::FileSystem>, file: &NewFile<'_>) -> Result<Self::Ptr>;
 
     /// Completes the opening of a file that was made and opened in one go
-    /// ([`INodeOperations::atomic_open`](super::inode_ops::INodeOperations::atomic_open)).
+    /// ([`DirectoryOperations::atomic_open`](super::dir_ops::DirectoryOperations::atomic_open)).
     fn finish_open(
         _inode: &INode<Self::FileSystem>,
         _data: Borrowed<'_, Self>,

@@ -9,6 +9,7 @@ use crate::{
     vfs::{
         address_space::{self, page_index, AddressSpaceOperations},
         dentry::OwnedDEntry,
+        dir_ops::{self, DirectoryOperations},
         file::{self, FileOperations},
         filesystem::FileSystem,
         inode_cache::INodeMemory,
@@ -690,15 +691,16 @@ impl<T: FileSystem> NewINode<T> {
     }
 
     /// Makes it a directory.
-    pub(crate) fn set_directory<O, F>(&mut self)
+    pub(crate) fn set_directory<O, D, F>(&mut self)
     where
         O: INodeOperations<FileSystem = T>,
+        D: DirectoryOperations<FileSystem = T>,
         F: FileOperations<FileSystem = T>,
     {
         self.set_type(FileType::Directory);
         // SAFETY: Nobody else uses a new inode; the tables are for inodes of `T`.
         unsafe {
-            (*self.as_ptr()).i_op = inode_ops::table::<O>();
+            (*self.as_ptr()).i_op = dir_ops::table::<O, D>();
             (*self.as_ptr()).__bindgen_anon_3.i_fop = file::table::<F>();
         }
     }

@@ -4,22 +4,17 @@
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
-mod create;
-mod names;
-
-pub(crate) use create::{OpenFile, Opened};
-
 use crate::{
     bindings,
     vfs::{
         acl::{Acl, AclKind, OwnedAcl},
-        dentry::{self, DEntry, LookupFlags, NamedDEntry, NegativeDEntry, NewDEntry, Resolved},
-        file::NewFile,
+        dentry::DEntry,
         fileattr::FileAttr,
         filesystem::FileSystem,
-        inode::{INode, Time},
+        inode::INode,
         ns::{Gid, Uid, UserNamespace},
         setattr::Changes,
+        stat::{Stat, StatRequest},
         symlink::Link,
         xattr::{self, Destination},
     },
@@ -38,15 +33,6 @@ use kernel::{
 pub(crate) trait INodeOperations: Sized + 'static {
     /// The file system.
     type FileSystem: FileSystem;
-
-    /// Finds out what a name in a directory stands for. The directory is locked.
-    fn lookup<'a>(
-        _dir: &INode<Self::FileSystem>,
-        _dentry: NewDEntry<'a, Self::FileSystem>,
-        _flags: LookupFlags,
-    ) -> Result<Resolved<'a, Self::FileSystem>> {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
 
     /// The text of a symbolic link. `dentry` is `None` in a path walk under RCU: then what would
     /// sleep returns `ECHILD`.
@@ -123,143 +109,6 @@ pub(crate) trait INodeOperations: Sized + 'static {
     fn fileattr_set(_inode: &INode<Self::FileSystem>, _attributes: &FileAttr) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
-
-    /// Makes a regular file. The directory is locked, as it is for the methods below; `mode` has the
-    /// type and the permissions that are wanted.
-    fn create<'a>(
-        _id_map: IdMap<'_>,
-        _dir: &INode<Self::FileSystem>,
-        _dentry: NegativeDEntry<'a, Self::FileSystem>,
-        _mode: u32,
-    ) -> Result<Resolved<'a, Self::FileSystem>> {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Makes a regular file and opens it, where a lookup has found no such name; `flags` are those of
-    /// open(2), with `O_CREAT` among them. Without this, the VFS calls [`Self::create`] and then
-    /// [`FileOperations::open`](super::file::FileOperations::open).
-    fn atomic_open<'a>(
-        _id_map: IdMap<'_>,
-        _dir: &INode<Self::FileSystem>,
-        _dentry: NegativeDEntry<'a, Self::FileSystem>,
-        _file: NewFile<'a>,
-        _flags: u32,
-        _mode: u32,
-    ) -> Result<Opened<'a, Self::FileSystem>> {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Makes a regular file without a name and opens it. The directory is not locked; the entry is
-    /// to get its inode where it is.
-    fn tmpfile<'a>(
-        _id_map: IdMap<'_>,
-        _dir: &INode<Self::FileSystem>,
-        _dentry: NegativeDEntry<'a, Self::FileSystem>,
-        _file: NewFile<'a>,
-        _flags: u32,
-        _mode: u32,
-    ) -> Result<OpenFile<'a>> {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Makes a special file, or a regular one. `device` is the number it stands for, as user space
-    /// has it.
-    fn mknod<'a>(
-        _id_map: IdMap<'_>,
-        _dir: &INode<Self::FileSystem>,
-        _dentry: NegativeDEntry<'a, Self::FileSystem>,
-        _mode: u32,
-        _device: u32,
-    ) -> Result<Resolved<'a, Self::FileSystem>> {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Makes a directory.
-    fn mkdir<'a>(
-        _id_map: IdMap<'_>,
-        _dir: &INode<Self::FileSystem>,
-        _dentry: NegativeDEntry<'a, Self::FileSystem>,
-        _mode: u32,
-    ) -> Result<Resolved<'a, Self::FileSystem>> {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Makes a symbolic link to `target`.
-    fn symlink<'a>(
-        _id_map: IdMap<'_>,
-        _dir: &INode<Self::FileSystem>,
-        _dentry: NegativeDEntry<'a, Self::FileSystem>,
-        _target: &CStr,
-    ) -> Result<Resolved<'a, Self::FileSystem>> {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Gives `inode`, which is no directory, one more name.
-    fn link<'a>(
-        _inode: &INode<Self::FileSystem>,
-        _dir: &INode<Self::FileSystem>,
-        _dentry: NegativeDEntry<'a, Self::FileSystem>,
-    ) -> Result<Resolved<'a, Self::FileSystem>> {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Takes a name from what is not a directory.
-    fn unlink(
-        _dir: &INode<Self::FileSystem>,
-        _dentry: NamedDEntry<'_, Self::FileSystem>,
-    ) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Takes the name from an empty directory.
-    fn rmdir(_dir: &INode<Self::FileSystem>, _dentry: NamedDEntry<'_, Self::FileSystem>) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Gives what is at `from` the name `to`, each a directory and an entry in it. Both directories
-    /// are locked, and no directory comes to be in itself.
-    fn rename(
-        _id_map: IdMap<'_>,
-        _from: (&INode<Self::FileSystem>, NamedDEntry<'_, Self::FileSystem>),
-        _to: (&INode<Self::FileSystem>, NamedDEntry<'_, Self::FileSystem>),
-        _flags: RenameFlags,
-    ) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-}
-
-/// What renameat2(2) is to do beside renaming: `RENAME_*`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RenameFlags(u32);
-
-impl RenameFlags {
-    const KNOWN: u32 =
-        bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE | bindings::RENAME_WHITEOUT;
-
-    /// The flags as user space has them.
-    pub(crate) fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// Whether there are none.
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether there are others than those of Linux 7.3.
-    pub(crate) fn has_unknown(self) -> bool {
-        self.0 & !Self::KNOWN != 0
-    }
-
-    /// The two names change places.
-    pub(crate) fn exchanges(self) -> bool {
-        self.0 & bindings::RENAME_EXCHANGE != 0
-    }
-
-    /// Whether a device is to be made where the file was.
-    pub(crate) fn leaves_whiteout(self) -> bool {
-        self.0 & bindings::RENAME_WHITEOUT != 0
-    }
 }
 
 /// How the ids of a mount map to those of the file system.
@@ -274,7 +123,7 @@ impl IdMap<'_> {
     /// # Safety
     ///
     /// `ptr` must be valid for as long as the value is used.
-    unsafe fn from_raw(ptr: *mut bindings::mnt_idmap) -> Self {
+    pub(super) unsafe fn from_raw(ptr: *mut bindings::mnt_idmap) -> Self {
         // INVARIANT: By the function's contract.
         Self(ptr, PhantomData)
     }
@@ -360,171 +209,8 @@ impl Access {
     }
 }
 
-/// What somebody wants to know of an inode.
-#[derive(Clone, Copy)]
-pub(crate) struct StatRequest<'a> {
-    id_map: IdMap<'a>,
-    mask: u32,
-    flags: u32,
-}
-
-impl StatRequest<'_> {
-    /// Which fields are asked for: `STATX_*`.
-    pub(crate) fn mask(&self) -> u32 {
-        self.mask
-    }
-
-    /// Whether what is cached will not do (`AT_STATX_FORCE_SYNC`).
-    pub(crate) fn wants_fresh(&self) -> bool {
-        self.flags & bindings::AT_STATX_FORCE_SYNC != 0
-    }
-
-    /// Whether what is cached will do, however old (`AT_STATX_DONT_SYNC`).
-    pub(crate) fn accepts_stale(&self) -> bool {
-        self.flags & bindings::AT_STATX_DONT_SYNC != 0
-    }
-}
-
-/// The fields that every file system has: `STATX_BASIC_STATS`.
-pub(crate) const BASIC_STATS: u32 = bindings::STATX_BASIC_STATS;
-
-/// When the file was made.
-pub(crate) const BIRTH_STAT: u32 = bindings::STATX_BTIME;
-
-/// When the contents were last changed.
-pub(crate) const MTIME_STAT: u32 = bindings::STATX_MTIME;
-
-/// The type.
-pub(crate) const TYPE_STAT: u32 = bindings::STATX_TYPE;
-
-/// The fields that permissions depend on.
-pub(crate) const PERMISSION_STATS: u32 =
-    bindings::STATX_MODE | bindings::STATX_UID | bindings::STATX_GID;
-
-/// The time of the last read.
-pub(crate) const ATIME_STAT: u32 = bindings::STATX_ATIME;
-
-/// What a write changes beside the size.
-pub(crate) const MODIFY_STATS: u32 =
-    bindings::STATX_MTIME | bindings::STATX_CTIME | bindings::STATX_BLOCKS;
-
-/// What changes with the entries of a directory.
-pub(crate) const DIRECTORY_STATS: u32 = MODIFY_STATS | bindings::STATX_SIZE | bindings::STATX_NLINK;
-
-/// The time of the last change of the inode.
-pub(crate) const CTIME_STAT: u32 = bindings::STATX_CTIME;
-
-/// The type and the permissions.
-pub(crate) const MODE_STAT: u32 = bindings::STATX_MODE;
-
-/// The space it takes.
-pub(crate) const BLOCKS_STAT: u32 = bindings::STATX_BLOCKS;
-
-/// The size.
-pub(crate) const SIZE_STAT: u32 = bindings::STATX_SIZE;
-
-/// Attributes of an inode, for stat(2).
-#[repr(transparent)]
-pub(crate) struct Stat(bindings::kstat);
-
-/// The attributes that a file system has of an inode.
-pub(crate) struct Attributes {
-    /// The number that user space knows the file by.
-    pub(crate) number: u64,
-    /// Permissions.
-    pub(crate) permissions: u32,
-    /// How many names it has.
-    pub(crate) link_count: u32,
-    /// Who owns it.
-    pub(crate) uid: Uid,
-    /// Which group does.
-    pub(crate) gid: Gid,
-    /// The size in bytes.
-    pub(crate) size: u64,
-    /// The space it takes, in units of 512 bytes.
-    pub(crate) blocks: u64,
-    /// The size of a block, as a power of two.
-    pub(crate) block_bits: u8,
-    /// When it was last read.
-    pub(crate) atime: Time,
-    /// When it was last modified.
-    pub(crate) mtime: Time,
-    /// When the inode was last changed.
-    pub(crate) ctime: Time,
-}
-
-impl Stat {
-    /// Says nothing but which superblock the inode is on.
-    pub(crate) fn fill_device_only<T: FileSystem>(&mut self, inode: &INode<T>) {
-        self.0.result_mask = 0;
-        self.0.dev = inode.super_block().device();
-    }
-
-    /// Takes all from the inode.
-    pub(crate) fn fill_cached<T: FileSystem>(
-        &mut self,
-        request: StatRequest<'_>,
-        inode: &INode<T>,
-    ) {
-        // SAFETY: The arguments are valid.
-        unsafe {
-            bindings::generic_fillattr(request.id_map.0, request.mask, inode.as_ptr(), &mut self.0)
-        };
-    }
-
-    /// Says which fields are valid, beside the type.
-    pub(crate) fn set_mask(&mut self, mask: u32) {
-        self.0.result_mask = mask | bindings::STATX_TYPE;
-    }
-
-    /// Says when the file was made.
-    pub(crate) fn set_birth(&mut self, time: Time) {
-        self.0.result_mask |= bindings::STATX_BTIME;
-        self.0.btime = time.to_raw();
-    }
-
-    /// Corrects what [`Self::fill_cached`] took from the inode.
-    pub(crate) fn correct(&mut self, number: u64, permissions: u32, block_bits: u8) {
-        self.0.ino = number;
-        self.0.mode = self.0.mode & bindings::S_IFMT as u16 | (permissions & 0o7777) as u16;
-        self.0.blksize = 1 << block_bits.min(31);
-    }
-
-    /// Takes all from `attributes`, but the type and the device from the inode.
-    pub(crate) fn fill<T: FileSystem>(
-        &mut self,
-        request: StatRequest<'_>,
-        inode: &INode<T>,
-        attributes: &Attributes,
-    ) {
-        // SAFETY: The namespace and the map are valid.
-        let (uid, gid) = unsafe {
-            let ns = inode.super_block().user_ns().as_ptr();
-            (
-                bindings::mapped_kuid(request.id_map.0, ns, attributes.uid.0),
-                bindings::mapped_kgid(request.id_map.0, ns, attributes.gid.0),
-            )
-        };
-        let stat = &mut self.0;
-        stat.dev = inode.super_block().device();
-        stat.ino = attributes.number;
-        stat.mode = (inode.mode() & bindings::S_IFMT | attributes.permissions & 0o7777) as u16;
-        stat.nlink = attributes.link_count;
-        stat.uid = uid;
-        stat.gid = gid;
-        // SAFETY: The inode is valid, and the field constant.
-        stat.rdev = unsafe { (*inode.as_ptr()).i_rdev };
-        stat.atime = attributes.atime.to_raw();
-        stat.mtime = attributes.mtime.to_raw();
-        stat.ctime = attributes.ctime.to_raw();
-        stat.size = i64::try_from(attributes.size).unwrap_or(i64::MAX);
-        stat.blocks = attributes.blocks;
-        stat.blksize = 1 << attributes.block_bits.min(31);
-    }
-}
-
 /// The table of operations of `O`.
-pub(super) fn table<O: INodeOperations>() -> &'static bindings::inode_operations {
+pub(super) const fn table<O: INodeOperations>() -> &'static bindings::inode_operations {
     &Callbacks::<O>::OPERATIONS
 }
 
@@ -544,11 +230,6 @@ struct Callbacks<O: INodeOperations>(PhantomData<O>);
 
 impl<O: INodeOperations> Callbacks<O> {
     const OPERATIONS: bindings::inode_operations = bindings::inode_operations {
-        lookup: if O::HAS_LOOKUP {
-            Some(Self::lookup)
-        } else {
-            None
-        },
         get_link: if O::HAS_GET_LINK {
             Some(Self::get_link)
         } else {
@@ -599,69 +280,8 @@ impl<O: INodeOperations> Callbacks<O> {
         } else {
             None
         },
-        create: if O::HAS_CREATE {
-            Some(Self::create)
-        } else {
-            None
-        },
-        atomic_open: if O::HAS_ATOMIC_OPEN {
-            Some(Self::atomic_open)
-        } else {
-            None
-        },
-        tmpfile: if O::HAS_TMPFILE {
-            Some(Self::tmpfile)
-        } else {
-            None
-        },
-        mknod: if O::HAS_MKNOD {
-            Some(Self::mknod)
-        } else {
-            None
-        },
-        mkdir: if O::HAS_MKDIR {
-            Some(Self::mkdir)
-        } else {
-            None
-        },
-        symlink: if O::HAS_SYMLINK {
-            Some(Self::symlink)
-        } else {
-            None
-        },
-        link: if O::HAS_LINK { Some(Self::link) } else { None },
-        unlink: if O::HAS_UNLINK {
-            Some(Self::unlink)
-        } else {
-            None
-        },
-        rmdir: if O::HAS_RMDIR {
-            Some(Self::rmdir)
-        } else {
-            None
-        },
-        rename: if O::HAS_RENAME {
-            Some(Self::rename)
-        } else {
-            None
-        },
         ..pin_init::zeroed()
     };
-
-    /// # Safety
-    ///
-    /// To be called as `lookup` of `struct inode_operations`, for this type.
-    unsafe extern "C" fn lookup(
-        dir: *mut bindings::inode,
-        dentry: *mut bindings::dentry,
-        flags: c_uint,
-    ) -> *mut bindings::dentry {
-        // SAFETY: The C side gives a directory of this file system, and an entry to look up.
-        unsafe {
-            let dir = INode::from_raw(dir);
-            dentry::lookup(dentry, |dentry| O::lookup(dir, dentry, LookupFlags(flags)))
-        }
-    }
 
     /// # Safety
     ///
@@ -716,11 +336,7 @@ impl<O: INodeOperations> Callbacks<O> {
                     &mut *stat.cast::<Stat>(),
                 )
             };
-            let request = StatRequest {
-                id_map,
-                mask,
-                flags,
-            };
+            let request = StatRequest::new(id_map, mask, flags);
             O::getattr(inode, request, stat).map(|()| 0)
         })
     }

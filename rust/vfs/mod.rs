@@ -16,6 +16,7 @@ pub(crate) mod context;
 #[cfg(CONFIG_DEBUG_FS)]
 pub(crate) mod debugfs;
 pub(crate) mod dentry;
+pub(crate) mod dir_ops;
 pub(crate) mod export;
 pub(crate) mod fasync;
 pub(crate) mod file;
@@ -43,6 +44,7 @@ pub(crate) mod random;
 mod reaper;
 pub(crate) mod security;
 pub(crate) mod setattr;
+pub(crate) mod stat;
 pub(crate) mod super_block;
 pub(crate) mod symlink;
 pub(crate) mod sysctl;

@@ -2,7 +2,7 @@
 
 //! Making a file and opening it in one go.
 
-use super::{Callbacks, INodeOperations, IdMap};
+use super::{DirectoryOperations, IdMap, Names};
 use crate::{
     bindings,
     vfs::{
@@ -20,7 +20,7 @@ use kernel::{
     types::ForeignOwnable,
 };
 
-/// What [`INodeOperations::atomic_open`] came to.
+/// What [`DirectoryOperations::atomic_open`] came to.
 pub(crate) enum Opened<'a, T: FileSystem> {
     /// The file is made and open.
     Open(OpenFile<'a>),
@@ -84,7 +84,7 @@ unsafe extern "C" fn opened<F: FileOperations>(
     })
 }
 
-impl<O: INodeOperations> Callbacks<O> {
+impl<D: DirectoryOperations> Names<D> {
     /// # Safety
     ///
     /// To be called as `atomic_open` of `struct inode_operations`, for this type.
@@ -113,7 +113,7 @@ impl<O: INodeOperations> Callbacks<O> {
             // SAFETY: As above. With `O_CREAT` the directory is locked for writing, and there is no
             // such name; the file has its mount, whose map stays for the call.
             unsafe {
-                let opened = O::atomic_open(
+                let opened = D::atomic_open(
                     IdMap::from_raw(bindings::file_mnt_idmap(file)),
                     INode::from_raw(dir),
                     NegativeDEntry::from_raw(dentry),
@@ -142,7 +142,7 @@ impl<O: INodeOperations> Callbacks<O> {
         // that is being opened with an entry that nobody else knows.
         from_result(|| unsafe {
             let flags = (*file).f_flags;
-            O::tmpfile(
+            D::tmpfile(
                 IdMap::from_raw(idmap),
                 INode::from_raw(dir),
                 NegativeDEntry::from_raw(bindings::file_dentry_of(file)),

@@ -2,7 +2,7 @@
 
 //! What the C side calls to change the names in a directory.
 
-use super::{Callbacks, INodeOperations, IdMap, RenameFlags};
+use super::{DirectoryOperations, IdMap, Names, RenameFlags};
 use crate::{
     bindings,
     vfs::{
@@ -29,7 +29,7 @@ macro_rules! make_callback {
                 // SAFETY: The C side gives a locked directory of this file system, an entry for a
                 // name that is not in it, a map for the call, and arguments that fit the name.
                 let made = unsafe {
-                    O::$name(
+                    D::$name(
                         IdMap::from_raw(idmap),
                         INode::from_raw(dir),
                         NegativeDEntry::from_raw(dentry),
@@ -55,13 +55,13 @@ macro_rules! remove_callback {
         ) -> c_int {
             // SAFETY: The C side gives a locked directory of this file system, and an entry in it.
             from_result(|| unsafe {
-                O::$name(INode::from_raw(dir), NamedDEntry::from_raw(dentry)).map(|()| 0)
+                D::$name(INode::from_raw(dir), NamedDEntry::from_raw(dentry)).map(|()| 0)
             })
         }
     };
 }
 
-impl<O: INodeOperations> Callbacks<O> {
+impl<D: DirectoryOperations> Names<D> {
     make_callback!(create, [mode: bindings::umode_t = mode.into()]);
     make_callback!(mknod, [
         mode: bindings::umode_t = mode.into(),
@@ -83,7 +83,7 @@ impl<O: INodeOperations> Callbacks<O> {
         // SAFETY: The C side gives a locked directory of this file system, an entry for a name that
         // is not in it, and a map for the call.
         let made = unsafe {
-            O::mkdir(
+            D::mkdir(
                 IdMap::from_raw(idmap),
                 INode::from_raw(dir),
                 NegativeDEntry::from_raw(dentry),
@@ -104,7 +104,7 @@ impl<O: INodeOperations> Callbacks<O> {
         // SAFETY: The C side gives an entry with an inode of this file system, a locked directory
         // of it, and an entry for a name that is not in that.
         from_result(|| unsafe {
-            O::link(
+            D::link(
                 INode::from_raw(bindings::d_inode(old)),
                 INode::from_raw(dir),
                 NegativeDEntry::from_raw(dentry),
@@ -127,7 +127,7 @@ impl<O: INodeOperations> Callbacks<O> {
         // SAFETY: The C side gives locked directories of this file system, an entry in each, and a
         // map for the call.
         from_result(|| unsafe {
-            O::rename(
+            D::rename(
                 IdMap::from_raw(idmap),
                 (INode::from_raw(old_dir), NamedDEntry::from_raw(old)),
                 (INode::from_raw(new_dir), NamedDEntry::from_raw(new)),
