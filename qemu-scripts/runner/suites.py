@@ -24,7 +24,7 @@ HEAD = """\
 # Conformance
 
 Test suites by others, run over `stackfs` on rust_fuse and on C FUSE, on the same kernel. `make conformance` makes this
-page; `make test` runs a shorter form of it. `stackfs` is stacked on a tmpfs, with the options that
+page; `make test SECTIONS=suites` runs a shorter form. `stackfs` is stacked on a tmpfs, with the options that
 [suites.sh](../qemu-scripts/suites.sh) says for each line.
 
 - **fsx** ({operations} operations each): reads, writes, maps, cuts, allocates and copies at random, and knows what has
