@@ -9,6 +9,7 @@ use crate::{
     message::{Line, Message, Payload},
     queue::{Delivery, Forget, Work, INTERRUPT_BIT},
     sys::{fifo::Fifo, is_dying},
+    trace,
     vfs::{
         folio::FolioPart,
         iov::{without_faults, Dest},
@@ -100,6 +101,11 @@ pub(super) fn read(line: &Line, to: &mut impl Sink, wait: bool) -> Result<usize>
             }
             Work::Forgets { unique, forgets } => {
                 let read = forget(to, unique, &forgets);
+                if let (Ok(len), true) = (read, trace::is_forgets_enabled()) {
+                    let count = forgets.len() as u64;
+                    // CAST: It fits into the buffer of one read.
+                    trace::forgets(connection.id(), unique, count, len as u32);
+                }
                 if is_dying() {
                     connection.queue().unread_forgets(forgets);
                 }

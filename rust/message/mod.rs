@@ -41,7 +41,7 @@ pub(crate) mod op {
 
 use crate::{
     abi::{self, Direntplus, EntryHead, NextEntry, Opcode},
-    queue::{self, Carried, Comm, Facts, Forget, ForgetNode, Place, Queue},
+    queue::{self, Carried, Comm, Facts, Forget, ForgetNode, InterruptStep, Queue, Step},
     sys::{self, insist, RequestBox},
     trace,
     vfs::iov::Source,
@@ -230,6 +230,18 @@ fn forget(nodeid: u64) -> KBox<ForgetNode> {
     node
 }
 
+impl Facts {
+    fn named(&self, unique: u64) -> trace::Named {
+        trace::Named {
+            connection: self.connection,
+            unique,
+            opcode: self.opcode,
+            nodeid: self.nodeid,
+            pid: self.pid,
+        }
+    }
+}
+
 impl Carried for Message {
     /// Opcodes are told apart up to the last one that a file system sends.
     const CLASSES: usize = Opcode::CopyFileRange64 as usize + 1;
@@ -278,16 +290,22 @@ impl Carried for Message {
         trace::is_request_enabled()
     }
 
-    fn moved(facts: &Facts, unique: u64, from: Place, to: Place, depth: u64) {
-        trace::request(
-            facts.connection,
-            unique,
-            facts.opcode,
-            facts.nodeid,
-            facts.pid,
-            from as u8,
-            to as u8,
-            depth,
-        );
+    fn moved(facts: &Facts, step: &Step) {
+        let error = step.outcome.map_or_else(Error::to_errno, |()| 0);
+        let (from, to) = (step.from as u8, step.to as u8);
+        let named = facts.named(step.unique);
+        trace::request(named, from, to, step.depth, step.len, error);
+    }
+
+    fn len(&self) -> u32 {
+        self.wire.header().len
+    }
+
+    fn are_interrupts_watched() -> bool {
+        trace::is_interrupt_enabled()
+    }
+
+    fn interrupt(facts: &Facts, unique: u64, step: InterruptStep, depth: u64) {
+        trace::interrupt(facts.named(unique), step as u8, depth);
     }
 }

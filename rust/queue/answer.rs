@@ -21,7 +21,7 @@ impl<C: Carried> Queue<C> {
         let mut lock = self.lock();
         let index = lock.processed_by(device, unique)?;
         let request = lock.slots.at(index).request.take();
-        lock.move_to(index, Place::Writing);
+        lock.move_and_tell(index, Place::Writing, request.as_deref(), Ok(()));
         Ok(Answer {
             queue: self,
             index,

@@ -116,7 +116,46 @@ pub(crate) trait Carried: Sized + Send {
     }
 
     /// A request has moved. Called under the lock of the queues, while somebody wants to hear of it.
-    fn moved(facts: &Facts, unique: u64, from: Place, to: Place, depth: u64);
+    fn moved(facts: &Facts, step: &Step);
+
+    /// How many bytes the daemon gets to read of it; 0 while that is not known.
+    fn len(&self) -> u32 {
+        0
+    }
+
+    /// Whether anybody wants to hear of interrupts.
+    fn are_interrupts_watched() -> bool {
+        false
+    }
+
+    /// Something has happened to the interrupt of the request with this `unique`; `depth` of them wait
+    /// now. Called under the lock of the queues, while somebody wants to hear of it.
+    fn interrupt(_facts: &Facts, _unique: u64, _step: InterruptStep, _depth: u64) {}
+}
+
+/// A move of a request.
+pub(crate) struct Step {
+    pub(crate) unique: u64,
+    pub(crate) from: Place,
+    pub(crate) to: Place,
+    /// How many requests are in that place now.
+    pub(crate) depth: u64,
+    /// [`Carried::len`] of the request; 0 where it has gone already.
+    pub(crate) len: u32,
+    /// How it has ended, if that is where it moves to.
+    pub(crate) outcome: Result,
+}
+
+/// What happens to the interrupt of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum InterruptStep {
+    /// It waits for a daemon to read it.
+    Queued,
+    /// One does.
+    Read,
+    /// There is no reason for it any more.
+    Dropped,
 }
 
 /// A reference to a node that the kernel has dropped: `nlookup` lookups of `nodeid`.

@@ -11,7 +11,7 @@ use super::{
     place::Place,
     state::{unique, Locked, State, PLACE},
     table::{Growth, Index, Linked, Links},
-    Carried, Forget, Queue,
+    Carried, Forget, InterruptStep, Queue,
 };
 use crate::sys::{self, errno, fifo::Fifo, park_from, Error, RequestBox, Result, Sleep, Thread};
 
@@ -225,7 +225,7 @@ impl<C: Carried> Locked<'_, C> {
 
     fn take_queued(&mut self, device: DeviceId, max_forgets: usize) -> Option<Taken<C>> {
         if let Some(index) = self.interrupts.front() {
-            self.uninterrupt(index);
+            self.uninterrupt(index, InterruptStep::Read);
             let of = self.slots.at(index).unique(index);
             return Some(Taken::Interrupt { of });
         }
@@ -254,7 +254,7 @@ impl<C: Carried> Locked<'_, C> {
         }
         let unique = slot.unique(index);
         let request = slot.request.take()?;
-        self.move_to(index, Place::Reading);
+        self.move_and_tell(index, Place::Reading, Some(&request), Ok(()));
         Some(Taken::Request {
             index,
             unique,

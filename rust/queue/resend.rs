@@ -7,7 +7,7 @@ use super::{
     place::Place,
     state::{Locked, State},
     table::Index,
-    Carried, Forget, Queue,
+    Carried, Forget, InterruptStep, Queue,
 };
 use crate::sys::{errno, fifo::Fifo, RequestBox};
 
@@ -71,7 +71,7 @@ impl<C: Carried> Locked<'_, C> {
     fn put_back(&mut self, mut from: impl FnMut(Index) -> bool) {
         // The latest first, which saves looking for its place.
         while let Some(index) = self.last_taken(&mut from) {
-            self.uninterrupt(index);
+            self.uninterrupt(index, InterruptStep::Dropped);
             self.slots.at(index).resent = true;
             self.pend_again(index);
         }

@@ -9,7 +9,7 @@ use super::{
     place::Place,
     reader::{ForgetTurn, Given, Seat},
     table::{Index, Linked, Links, List, Table},
-    Carried, Comm, Forget, Queue, INTERRUPT_BIT, RESEND_BIT,
+    Carried, Comm, Forget, InterruptStep, Queue, Step, INTERRUPT_BIT, RESEND_BIT,
 };
 use crate::sys::{self, fifo::Fifo, Bell, Error, Guard, RequestBox, Result, Thread, Vec};
 use core::ops::{Deref, DerefMut};
@@ -339,6 +339,18 @@ impl<C: Carried> State<C> {
     /// Inlined, since each call names its place, and most places have no list.
     #[inline(always)]
     pub(super) fn move_to(&mut self, index: Index, to: Place) {
+        self.move_and_tell(index, to, None, Ok(()));
+    }
+
+    /// The same, with what is to be told of a request that is not in its slot.
+    #[inline(always)]
+    pub(super) fn move_and_tell(
+        &mut self,
+        index: Index,
+        to: Place,
+        request: Option<&C>,
+        outcome: Result,
+    ) {
         let State { slots, lists, .. } = self;
         let slot = slots.at(index);
         let (background, device) = (slot.background, slot.device);
@@ -352,13 +364,26 @@ impl<C: Carried> State<C> {
         self.traffic[from as usize].go();
         self.traffic[to as usize].come();
         if C::is_watched() {
-            let slot = self.slots.at(index);
-            let depth = match to {
-                Place::None => 0,
-                _ => self.traffic[to as usize].now(),
-            };
-            C::moved(&slot.facts, slot.unique(index), from, to, depth);
+            self.tell(index, from, to, request, outcome);
         }
+    }
+
+    #[cold]
+    fn tell(&mut self, index: Index, from: Place, to: Place, request: Option<&C>, outcome: Result) {
+        let slot = self.slots.at(index);
+        let depth = match to {
+            Place::None => 0,
+            _ => self.traffic[to as usize].now(),
+        };
+        let step = Step {
+            unique: slot.unique(index),
+            from,
+            to,
+            depth,
+            len: request.or(slot.request.as_deref()).map_or(0, C::len),
+            outcome,
+        };
+        C::moved(&slot.facts, &step);
     }
 
     /// A request that was handed to a reader goes elsewhere before the reader has come for it: the
@@ -371,12 +396,21 @@ impl<C: Carried> State<C> {
         }
     }
 
-    /// Takes a request out of the interrupts queue, if it is there.
+    /// Takes a request out of the interrupts queue, if it is there, for that reason.
     #[inline]
-    pub(super) fn uninterrupt(&mut self, index: Index) {
+    pub(super) fn uninterrupt(&mut self, index: Index, step: InterruptStep) {
         let slot = self.slots.at(index);
         if core::mem::replace(&mut slot.interrupt_queued, false) {
             self.interrupts.remove(&mut self.slots, index);
+            self.tell_interrupt(index, step);
+        }
+    }
+
+    fn tell_interrupt(&mut self, index: Index, step: InterruptStep) {
+        if C::are_interrupts_watched() {
+            let slot = self.slots.at(index);
+            let depth = self.interrupts.len() as u64;
+            C::interrupt(&slot.facts, slot.unique(index), step, depth);
         }
     }
 
@@ -476,6 +510,7 @@ impl<'q, C: Carried> Locked<'q, C> {
         } = &mut **self;
         interrupts.push_back(slots, index);
         self.passed_interrupts += 1;
+        self.tell_interrupt(index, InterruptStep::Queued);
         self.call_for_reader();
     }
 
@@ -524,9 +559,9 @@ impl<'q, C: Carried> Locked<'q, C> {
     /// Ends a request: its caller is woken with the outcome, or [`Carried::ended`] is told, without
     /// the lock.
     pub(super) fn end(mut self, index: Index, request: RequestBox<C>, outcome: Result) {
-        self.uninterrupt(index);
+        self.uninterrupt(index, InterruptStep::Dropped);
         self.record(index, outcome);
-        self.move_to(index, Place::Ended);
+        self.move_and_tell(index, Place::Ended, Some(&request), outcome);
         // Not before, for another may become active in its place.
         self.discount(index);
         let slot = self.slots.at(index);

@@ -18,22 +18,80 @@ pub(crate) fn is_request_enabled() -> bool {
     }
 }
 
-/// A request has moved from one place to another, which now holds `depth` requests.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn request(
-    connection: u32,
-    unique: u64,
-    opcode: u32,
-    nodeid: u64,
-    pid: u32,
-    from: u8,
-    to: u8,
-    depth: u64,
-) {
+/// Whether anybody listens to [`interrupt`].
+#[inline]
+pub(crate) fn is_interrupt_enabled() -> bool {
+    // SAFETY: As in `is_request_enabled`.
+    unsafe {
+        static_branch_unlikely!(
+            bindings::__tracepoint_rust_fuse_interrupt,
+            bindings::tracepoint,
+            key
+        )
+    }
+}
+
+/// Whether anybody listens to [`forgets`].
+#[inline]
+pub(crate) fn is_forgets_enabled() -> bool {
+    // SAFETY: As in `is_request_enabled`.
+    unsafe {
+        static_branch_unlikely!(
+            bindings::__tracepoint_rust_fuse_forgets,
+            bindings::tracepoint,
+            key
+        )
+    }
+}
+
+/// What a request is called.
+#[derive(Clone, Copy)]
+pub(crate) struct Named {
+    pub(crate) connection: u32,
+    pub(crate) unique: u64,
+    pub(crate) opcode: u32,
+    pub(crate) nodeid: u64,
+    pub(crate) pid: u32,
+}
+
+/// A request of `len` bytes has moved from one place to another, which now holds `depth` requests. To its
+/// end it does so with `error`, an errno, negative, or 0.
+pub(crate) fn request(named: Named, from: u8, to: u8, depth: u64, len: u32, error: i32) {
     // SAFETY: The tracepoint takes numbers only; whether anybody listens may change at any time.
     unsafe {
         bindings::rust_do_trace_rust_fuse_request(
-            connection, unique, opcode, nodeid, pid, from, to, depth,
+            named.connection,
+            named.unique,
+            named.opcode,
+            named.nodeid,
+            named.pid,
+            from,
+            to,
+            depth,
+            len,
+            error,
         );
     }
+}
+
+/// Something has happened to the interrupt of a request; `depth` interrupts wait now.
+pub(crate) fn interrupt(named: Named, step: u8, depth: u64) {
+    // SAFETY: As in `request`.
+    unsafe {
+        bindings::rust_do_trace_rust_fuse_interrupt(
+            named.connection,
+            named.unique,
+            named.opcode,
+            named.nodeid,
+            named.pid,
+            step,
+            depth,
+        );
+    }
+}
+
+/// A daemon has read `count` forgets in one message of `len` bytes.
+pub(crate) fn forgets(connection: u32, unique: u64, count: u64, len: u32) {
+    // SAFETY: As in `request`.
+    unsafe { bindings::rust_do_trace_rust_fuse_forgets(connection, unique, count, len) };
 }

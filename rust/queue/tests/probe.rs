@@ -3,7 +3,7 @@
 //! What the tests share: requests that tell what became of them, and how they are sent and read.
 
 use crate::{
-    queue::{forget_node, Carried, Delivery, DeviceId, Entry, Facts, Place, Queue, Work},
+    queue::{forget_node, Carried, Delivery, DeviceId, Entry, Facts, Place, Queue, Step, Work},
     sys::{errno, Box, Error, RequestBox, Result},
 };
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
@@ -78,7 +78,7 @@ impl Carried for Probe<'_> {
         request.log.ended.fetch_add(1, Relaxed);
     }
 
-    fn moved(_facts: &Facts, _unique: u64, _from: Place, _to: Place, _depth: u64) {}
+    fn moved(_facts: &Facts, _step: &Step) {}
 }
 
 pub(super) type Probes<'l> = Queue<Probe<'l>>;

@@ -42,6 +42,10 @@ pub enum Rule {
     HandOver,
     /// No more background requests are active than may be.
     MaxBackground,
+    /// A request is of one length, and only what has ended has an error.
+    Told,
+    /// An interrupt is of a request that the daemon has, and is queued once until it is read.
+    Interrupts,
 }
 
 impl fmt::Display for Rule {
@@ -57,6 +61,8 @@ impl fmt::Display for Rule {
             Rule::PutBack => "what was put back goes first, in the order in which it was read",
             Rule::HandOver => "requests are handed over only while none is pending",
             Rule::MaxBackground => "at most max_background requests are active",
+            Rule::Told => "a request has one length, and ends with one outcome",
+            Rule::Interrupts => "an interrupt is queued once, for a request that is processed",
         })
     }
 }
@@ -178,6 +184,13 @@ impl Checker {
         match Line::parse(text) {
             Ok(Line::Other) => Ok(()),
             Ok(Line::Lost(count)) => Err(Trouble::Lost(count)),
+            // Forgets are counted by nobody else.
+            Ok(Line::Forgets(_)) => Ok(()),
+            Ok(Line::Interrupt(interrupt)) => {
+                let connection = self.connections.get_mut(&interrupt.connection);
+                let checked = connection.map(|it| it.interrupt(interrupt, quote()));
+                checked.unwrap_or(Ok(())).map_err(Trouble::Broken)
+            }
             Ok(Line::Move(step)) => {
                 let quote = quote();
                 self.step(step, quote).map_err(Trouble::Broken)

@@ -4,7 +4,7 @@
 
 use crate::{
     check::{Broken, Options, Quote, Rule},
-    trace::{Move, Place},
+    trace::{Interrupt, Move, Place, Step},
 };
 use std::collections::{HashMap, VecDeque};
 
@@ -77,6 +77,10 @@ pub(crate) struct Request {
     resent: bool,
     /// It counts against `max_background`.
     active: bool,
+    /// Its length, once the daemon was to read it.
+    len: Option<u32>,
+    /// It has an interrupt in the queue.
+    interrupted: bool,
     /// How many requests had entered the gate, and had been taken by a reader, when it did and first
     /// was.
     entered: u64,
@@ -196,6 +200,8 @@ impl Connection {
                     lines: vec![quote.clone()],
                     resent: step.is_marked(),
                     active: false,
+                    len: step.len,
+                    interrupted: false,
                     entered: 0,
                     taken: 0,
                 },
@@ -231,6 +237,17 @@ impl Connection {
                 format!("{unique} changes its opcode, nodeid or pid"),
             ));
         }
+        let len = step.len.or(request.len);
+        if request.len.is_some_and(|known| Some(known) != len) {
+            return Err(request.broken(
+                Rule::Told,
+                format!("{unique} has another length than before"),
+            ));
+        }
+        request.len = len;
+        if let Some(error) = step.error.filter(|error| !(-4095..=0).contains(error)) {
+            return Err(request.broken(Rule::Told, format!("{unique} ends with {error}")));
+        }
         request.resent |= step.is_resend();
         if step.is_marked() != request.resent {
             let what = match request.resent {
@@ -240,6 +257,41 @@ impl Connection {
             return Err(request.broken(Rule::Unique, format!("{unique} {what} bit 63")));
         }
         request.last = *step;
+        Ok(())
+    }
+
+    /// Something happens to the interrupt of a request.
+    pub(crate) fn interrupt(&mut self, interrupt: Interrupt, quote: Quote) -> Result<(), Broken> {
+        let Some(request) = self.alive.get_mut(&(interrupt.unique & !RESEND_BIT)) else {
+            // Nothing is known of one that was made before the trace.
+            return match self.whole {
+                false => Ok(()),
+                true => Err(Broken {
+                    rule: Rule::Interrupts,
+                    what: format!("{} has an interrupt, and is not there", interrupt.unique),
+                    lines: vec![quote],
+                }),
+            };
+        };
+        request.lines.push(quote);
+        let queued = interrupt.step == Step::Queued;
+        let place = request.last.to;
+        // It goes with the request, before that has moved.
+        let is_there = match interrupt.step {
+            Step::Dropped => true,
+            Step::Queued | Step::Read => place == Place::Processing,
+        };
+        if !is_there || (self.whole && request.interrupted == queued) {
+            return Err(request.broken(
+                Rule::Interrupts,
+                format!(
+                    "the interrupt of {} is {}, and the request in {place}",
+                    interrupt.unique,
+                    interrupt.step.name()
+                ),
+            ));
+        }
+        request.interrupted = queued;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! The lines of a trace with all that is in them: when, by whom, and what; those of rust_fuse's
 //! tracepoint and of C fuse's.
 
-use crate::trace::{Line, Malformed, Move};
+use crate::trace::{Forgets, Interrupt, Line, Malformed, Move};
 use fuse_abi::Opcode;
 
 /// What happened to a request.
@@ -11,10 +11,16 @@ use fuse_abi::Opcode;
 pub enum What {
     /// rust_fuse: it has moved.
     Move(Move),
+    /// rust_fuse: of its interrupt.
+    Interrupt(Interrupt),
+    /// rust_fuse: no request, but forgets that were read.
+    Forgets(Forgets),
     /// C fuse: it is there for the daemon to read.
     Send {
         /// What it asks for, by number.
         opcode: u32,
+        /// Its length in bytes, if that is told.
+        len: Option<u32>,
     },
     /// C fuse: the daemon has read it.
     Sent,
@@ -40,6 +46,11 @@ pub struct Event {
     pub what: What,
 }
 
+/// The tracepoints of rust_fuse.
+const REQUEST: &str = "rust_fuse_request";
+const INTERRUPT: &str = "rust_fuse_interrupt";
+const FORGETS: &str = "rust_fuse_forgets";
+
 /// The bit that marks what was sent again.
 const RESENT: u64 = 1 << 63;
 
@@ -50,15 +61,21 @@ impl Event {
     ///
     /// It is of one of the tracepoints, and makes no sense.
     pub fn parse(line: &str) -> Result<Option<Self>, Malformed> {
-        if let Line::Move(step) = Line::parse(line)? {
-            let (head, _) = split(line, "rust_fuse_request").ok_or(Malformed("no time"))?;
+        let ours = match Line::parse(line)? {
+            Line::Move(it) => Some((REQUEST, it.connection, it.unique, What::Move(it))),
+            Line::Interrupt(it) => Some((INTERRUPT, it.connection, it.unique, What::Interrupt(it))),
+            Line::Forgets(it) => Some((FORGETS, it.connection, it.unique, What::Forgets(it))),
+            Line::Other | Line::Lost(_) => None,
+        };
+        if let Some((name, connection, unique, what)) = ours {
+            let (head, _) = split(line, name).ok_or(Malformed("no time"))?;
             let (at, task) = parse_head(head).ok_or(Malformed("no time"))?;
             return Ok(Some(Self {
                 at,
                 task,
-                connection: step.connection,
-                unique: step.unique & !RESENT,
-                what: What::Move(step),
+                connection,
+                unique: unique & !RESENT,
+                what,
             }));
         }
         for (name, kind) in [
@@ -110,6 +127,7 @@ fn parse_c(head: &str, fields: &str, kind: Kind) -> Option<Event> {
     let what = match kind {
         Kind::Send => What::Send {
             opcode: value("opcode")?.parse().ok()?,
+            len: value("len").and_then(|len| len.parse().ok()),
         },
         Kind::Sent => What::Sent,
         Kind::End => What::End {
@@ -160,7 +178,10 @@ mod tests {
         for (fields, what) in [
             (
                 "fuse_request_send: connection 43 req 4 opcode 3 (FUSE_GETATTR) len 56 ",
-                What::Send { opcode: 3 },
+                What::Send {
+                    opcode: 3,
+                    len: Some(56),
+                },
             ),
             (
                 "fuse_request_sent: connection 43 req 4 opcode 3 (FUSE_GETATTR)",

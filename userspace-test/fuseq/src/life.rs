@@ -6,7 +6,7 @@ use crate::{
     events::{opcode_name, Event, What},
     recording::{Fact, Sample, HEADER},
     system::queues::Waiting,
-    trace::{Line, Malformed, Place},
+    trace::{Line, Malformed, Place, Step},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -43,8 +43,25 @@ pub struct Life {
     pub end: Option<u64>,
     /// It was there before the recording began.
     pub began_before: bool,
-    /// How it ended, on C fuse; rust_fuse's trace does not tell.
+    /// How it ended, an errno, negative, or 0.
     pub error: Option<i32>,
+    /// Its length in bytes, where it is known.
+    pub len: Option<u32>,
+    /// What happened to its interrupts, and when; C fuse does not tell.
+    pub interrupts: Vec<(u64, Step)>,
+}
+
+/// Forgets that a daemon has read in one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Of which connection.
+    pub connection: u32,
+    /// When, in microseconds.
+    pub at: u64,
+    /// How many.
+    pub count: u64,
+    /// The message's length in bytes.
+    pub len: u32,
 }
 
 /// All that a recording tells.
@@ -62,6 +79,8 @@ pub struct Story {
     pub paths: BTreeMap<(u32, u64), String>,
     /// How full the queues were that hold no requests, where that has changed.
     pub samples: Vec<Sample>,
+    /// The forgets that were read; C fuse does not tell.
+    pub forgets: Vec<Batch>,
     /// How many events are missing.
     pub lost: u64,
     /// There are lines of C fuse.
@@ -201,16 +220,36 @@ impl Builder {
                     },
                     ..new()
                 });
+                life.len = step.len.or(life.len);
+                life.error = step.error.or(life.error);
                 if step.to != Place::None {
                     life.go(step.to, at);
                     return;
                 }
             }
-            What::Send { opcode } => {
+            What::Interrupt(interrupt) => {
+                // One whose request has never been seen tells nothing.
+                if let Some(life) = self.alive.get_mut(&key) {
+                    life.interrupts.push((at, interrupt.step));
+                }
+                return;
+            }
+            What::Forgets(forgets) => {
+                self.story.has_rust = true;
+                self.story.forgets.push(Batch {
+                    connection: forgets.connection,
+                    at,
+                    count: forgets.count,
+                    len: forgets.len,
+                });
+                return;
+            }
+            What::Send { opcode, len } => {
                 self.story.has_c = true;
                 let life = Life {
                     opcode: opcode_name(opcode),
                     pid,
+                    len,
                     ..new()
                 };
                 self.alive.entry(key).or_insert(life).go(Place::Pending, at);
@@ -373,6 +412,47 @@ mod tests {
     }
 
     #[test]
+    fn lengths_errors_interrupts_and_forgets_are_kept() {
+        let with = |line: String, more: &str| line.replace('\n', &format!(" {more}\n"));
+        let event = |us: u64, what: &str| format!(" d-80 [000] ...1. 12.{us:06}: {what}\n");
+        let of = "connection=5 unique=4 opcode=3 nodeid=9 pid=71";
+        let trace = [
+            with(step("cat-71", 100, 4, "none", "pending"), "len=0 error=0"),
+            with(
+                step("d-80", 110, 4, "reading", "processing"),
+                "len=56 error=0",
+            ),
+            event(
+                120,
+                &format!("rust_fuse_interrupt: {of} step=queued depth=1"),
+            ),
+            event(130, &format!("rust_fuse_interrupt: {of} step=read depth=0")),
+            with(step("d-80", 150, 4, "writing", "ended"), "len=56 error=-4"),
+            with(step("cat-71", 160, 4, "ended", "none"), "len=0 error=0"),
+            event(
+                170,
+                "rust_fuse_forgets: connection=5 unique=8 count=300 len=4848",
+            ),
+        ]
+        .concat();
+        let story = Story::read(trace.as_bytes()).unwrap();
+        let life = &story.lives[0];
+        assert_eq!((life.len, life.error), (Some(56), Some(-4)));
+        let at = 12_000_000;
+        assert_eq!(
+            life.interrupts,
+            [(at + 120, Step::Queued), (at + 130, Step::Read)]
+        );
+        let batch = Batch {
+            connection: 5,
+            at: at + 170,
+            count: 300,
+            len: 4848,
+        };
+        assert_eq!(story.forgets, [batch]);
+    }
+
+    #[test]
     fn lives_of_c_fuse_have_two_stays() {
         let line = |us: u64, what: &str| format!(" cat-71 [000] ..... 1.{us:06}: {what}\n");
         let trace = [
@@ -391,7 +471,7 @@ mod tests {
         let story = Story::read(trace.as_bytes()).unwrap();
         assert!(story.has_c && !story.has_rust);
         let life = story.lives.iter().find(|life| life.unique == 4).unwrap();
-        assert_eq!(life.error, Some(-2));
+        assert_eq!((life.error, life.len), (Some(-2), Some(56)));
         let spans: Vec<_> = life.spans(story.to).collect();
         assert_eq!(
             spans,

@@ -164,7 +164,7 @@ impl Traced {
 impl Counts {
     fn event(&mut self, event: Event) {
         match event.what {
-            What::Send { opcode } => {
+            What::Send { opcode, .. } => {
                 self.pending += 1;
                 let seen = Seen {
                     opcode: opcode_name(opcode),
@@ -188,7 +188,7 @@ impl Counts {
                     latency.add(event.at.saturating_sub(seen.at), error != 0);
                 }
             }
-            What::Move(_) => {}
+            What::Move(_) | What::Interrupt(_) | What::Forgets(_) => {}
         }
     }
 
@@ -290,9 +290,30 @@ mod tests {
                 what,
             })
         };
-        event(2, 10, What::Send { opcode: 3 });
-        event(4, 11, What::Send { opcode: 3 });
-        event(6, 12, What::Send { opcode: 1 });
+        event(
+            2,
+            10,
+            What::Send {
+                opcode: 3,
+                len: None,
+            },
+        );
+        event(
+            4,
+            11,
+            What::Send {
+                opcode: 3,
+                len: None,
+            },
+        );
+        event(
+            6,
+            12,
+            What::Send {
+                opcode: 1,
+                len: None,
+            },
+        );
         event(2, 20, What::Sent);
         event(4, 21, What::Sent);
         event(2, 110, What::End { error: -2 });

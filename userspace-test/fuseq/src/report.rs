@@ -25,7 +25,7 @@ const SCRIPTS: [&str; 3] = [
 /// What the page says is missing on C fuse.
 const MISSING_ON_C: &str = "Recorded on C fuse, whose tracepoints show when a request is offered to the \
     daemon, read, and ended. What they do not show: the wait in background and at the gate, which node a \
-    request is about, the copies. rust_fuse shows all of it.";
+    request is about, the copies, interrupts and forgets. rust_fuse shows all of it.";
 
 /// Writes the page.
 ///
@@ -101,6 +101,11 @@ fn data(story: &Story, title: &str) -> Value {
                 life.end.map(since),
                 u8::from(life.began_before),
                 stays,
+                life.len,
+                life.interrupts
+                    .iter()
+                    .map(|(at, step)| json!([since(*at), step.name()]))
+                    .collect::<Vec<_>>(),
             ])
         })
         .collect();
@@ -122,6 +127,8 @@ fn data(story: &Story, title: &str) -> Value {
             .collect();
         json!({ "name": queue, "points": points })
     });
+    let forgets = story.forgets.iter();
+    let forgets = forgets.map(|it| json!([it.connection, since(it.at), it.count, it.len]));
     json!({
         "title": title,
         "length": since(story.to),
@@ -135,6 +142,7 @@ fn data(story: &Story, title: &str) -> Value {
         "paths": paths.collect::<serde_json::Map<_, _>>(),
         "requests": requests,
         "sampled": sampled,
+        "forgets": forgets.collect::<Vec<_>>(),
     })
 }
 
@@ -174,7 +182,10 @@ pub fn chrome(story: &Story, out: &mut impl Write) -> io::Result<()> {
             .and_then(|node| story.paths.get(&(life.connection, node)));
         let args = json!({
             "unique": life.unique.to_string(), "nodeid": nodeid, "path": path,
-            "caller": who(life), "error": life.error,
+            "caller": who(life), "error": life.error, "len": life.len,
+            "interrupts": life.interrupts.iter()
+                .map(|(at, step)| json!({ "ts": at, "step": step.name() }))
+                .collect::<Vec<_>>(),
         });
         let end = life.end.unwrap_or(story.to);
         event(slice("b", &life.opcode, life.began(), args))?;
@@ -185,6 +196,12 @@ pub fn chrome(story: &Story, out: &mut impl Write) -> io::Result<()> {
             depths.push((to, process, place, -1));
         }
         event(slice("e", &life.opcode, end, json!({})))?;
+    }
+    for batch in &story.forgets {
+        event(json!({
+            "ph": "i", "s": "p", "cat": "forgets", "name": "forgets", "pid": batch.connection,
+            "ts": batch.at, "args": { "count": batch.count, "len": batch.len },
+        }))?;
     }
     depths.sort_by_key(|(at, ..)| *at);
     let mut now: HashMap<(u32, Place), i64> = HashMap::new();

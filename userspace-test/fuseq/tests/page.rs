@@ -265,6 +265,76 @@ fn queues_without_requests_have_strips() {
     assert_eq!(depths(&shown), depths(&places) + 1);
 }
 
+/// A request that was interrupted and failed, and forgets.
+const TOLD: &str = "\
+    \x20ls-71 [000] ..... 1.000010: rust_fuse_request: connection=43 unique=4 opcode=3 nodeid=1 pid=71 \
+    from=none to=pending depth=1 len=0 error=0\n\
+    \x20d-80 [000] ..... 1.000030: rust_fuse_request: connection=43 unique=4 opcode=3 nodeid=1 pid=71 \
+    from=reading to=processing depth=1 len=56 error=0\n\
+    \x20ls-71 [000] ..... 1.000040: rust_fuse_interrupt: connection=43 unique=4 opcode=3 nodeid=1 pid=71 \
+    step=queued depth=1\n\
+    \x20d-80 [000] ..... 1.000050: rust_fuse_interrupt: connection=43 unique=4 opcode=3 nodeid=1 pid=71 \
+    step=read depth=0\n\
+    \x20d-80 [000] ..... 1.000060: rust_fuse_forgets: connection=43 unique=6 count=9 len=192\n\
+    \x20d-80 [000] ..... 1.000090: rust_fuse_request: connection=43 unique=4 opcode=3 nodeid=1 pid=71 \
+    from=writing to=ended depth=1 len=56 error=-4\n\
+    \x20ls-71 [000] ..... 1.000100: rust_fuse_request: connection=43 unique=4 opcode=3 nodeid=1 pid=71 \
+    from=ended to=none depth=0 len=0 error=0\n";
+
+#[test]
+fn lengths_errors_interrupts_and_forgets_are_told() {
+    let story = Story::read(TOLD.as_bytes()).unwrap();
+    let script = r#"
+        const tip = document.getElementById("tip");
+        const point = (name, x, y) => {
+          const canvas = document.getElementById(name), box = canvas.getBoundingClientRect();
+          const at = { clientX: box.left + x * box.width, clientY: box.top + y, bubbles: true };
+          canvas.dispatchEvent(new PointerEvent("pointermove", at));
+          return tip.hidden ? "" : tip.textContent;
+        };
+        const said = [point("lanes", 0.6, 30)];
+        // Wherever in the picture they are.
+        for (let x = 0.1; x < 1; x += 0.002) {
+          const text = point("depths", x, 20);
+          if (text !== "") { said.push(text); break; }
+        }
+        document.body.dataset.said = JSON.stringify(said);
+    "#;
+    let shown = open(&page(&story), "told", script, false);
+    assert_eq!(shown.console, "", "errors on the console");
+    let said = shown.value("said").replace("&quot;", "\"");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let tip = said[0].as_str().unwrap();
+    for part in [
+        "length56 bytes",
+        "resultEINTR",
+        "interruptqueued at 30 µs",
+        "interruptread at 40 µs",
+    ] {
+        assert!(tip.contains(part), "{part}: {tip}");
+    }
+    let tip = said[1].as_str().unwrap();
+    assert!(
+        tip.contains("read in 1 message") && tip.contains("9 forgets192 bytes"),
+        "{tip}"
+    );
+    assert!(shown.document.contains("and 9 forgets in 1 message"));
+
+    let mut trace = Vec::new();
+    report::chrome(&story, &mut trace).unwrap();
+    let trace: Value = serde_json::from_slice(&trace).unwrap();
+    let mut events = trace["traceEvents"].as_array().unwrap().iter();
+    let request = events.find(|event| event["name"] == "GETATTR").unwrap();
+    let args = &request["args"];
+    assert_eq!((&args["len"], &args["error"]), (&56.into(), &(-4).into()));
+    assert_eq!(args["interrupts"][1]["step"], "read");
+    let forgets = events.find(|event| event["name"] == "forgets").unwrap();
+    assert_eq!(
+        (&forgets["ph"], &forgets["args"]["count"]),
+        (&"i".into(), &9.into())
+    );
+}
+
 #[test]
 fn c_fuse_says_what_is_missing() {
     let trace = " cat-71 [000] ..... 1.000010: fuse_request_send: connection 5 req 4 opcode 3 (FUSE_GETATTR) len 56\n\

@@ -6,13 +6,19 @@ use fuseq::check::{check, Broken, Options, Rule, Summary, Trouble};
 use std::collections::HashMap;
 
 /// A trace: each line is `UNIQUE FROM TO`, and may go on with `opcode=` and `depth=` where those are not
-/// what they should be.
+/// what they should be, and with what else the event has; or it is `interrupt UNIQUE STEP`.
 fn trace(lines: &str) -> String {
     let mut text = String::from("# tracer: nop\n#\n");
     let mut held = HashMap::from([("none", 0u64)]);
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if line.starts_with('#') || line.starts_with("CPU") {
             text += line;
+        } else if let Some(interrupt) = line.strip_prefix("interrupt ") {
+            let (unique, step) = interrupt.split_once(' ').unwrap();
+            text += &format!(
+                "  cat-71  [000] ...1. 12: rust_fuse_interrupt: connection=5 unique={unique} opcode=3 \
+                 nodeid=1 pid=71 step={step} depth=0"
+            );
         } else {
             let fields: Vec<&str> = line.split(' ').collect();
             let [unique, from, to, ref others @ ..] = fields[..] else {
@@ -37,6 +43,9 @@ fn trace(lines: &str) -> String {
                 "  cat-71  [000] ...1. 12: rust_fuse_request: connection=5 unique={unique} \
                  opcode={opcode} nodeid=1 pid=71 from={from} to={to} depth={depth}",
             );
+            for more in others.iter().filter(|field| !field.starts_with(['o', 'd'])) {
+                text += &format!(" {more}");
+            }
         }
         text.push('\n');
     }
@@ -318,6 +327,50 @@ fn no_more_active_than_may_be() {
     lines += "8 background pending";
     breaks(Rule::MaxBackground, run(&lines, options));
     run(&lines, Options::default()).unwrap();
+}
+
+/// A request that a daemon has.
+const PROCESSED: &str = "
+    4 none pending len=0
+    4 pending reading len=0
+    4 reading processing len=56
+";
+
+#[test]
+fn one_length_and_one_outcome() {
+    let good = format!(
+        "{PROCESSED}4 processing writing len=56\n4 writing ended len=56 error=-2\n4 ended none len=0"
+    );
+    whole(&good).unwrap();
+    for (right, wrong) in [
+        ("writing len=56", "writing len=57"),
+        ("error=-2", "error=2"),
+        ("error=-2", "error=-4096"),
+    ] {
+        breaks(Rule::Told, whole(&good.replace(right, wrong)));
+    }
+}
+
+#[test]
+fn interrupts_are_of_what_is_processed() {
+    let told = "interrupt 4 queued\ninterrupt 4 read\n";
+    whole(&format!("{PROCESSED}{told}{told}")).unwrap();
+    whole(&format!(
+        "{PROCESSED}interrupt 4 queued\ninterrupt 4 dropped"
+    ))
+    .unwrap();
+    for wrong in [
+        "4 none pending\ninterrupt 4 queued",
+        "interrupt 4 queued",
+        &format!("{PROCESSED}interrupt 4 read"),
+        &format!("{PROCESSED}interrupt 4 dropped"),
+        &format!("{PROCESSED}{told}interrupt 4 read"),
+        &format!("{PROCESSED}interrupt 4 queued\ninterrupt 4 queued"),
+    ] {
+        breaks(Rule::Interrupts, whole(wrong));
+    }
+    // Of a connection that is not known from its beginning, there is no telling.
+    run("interrupt 4 read", Options::default()).unwrap();
 }
 
 #[test]

@@ -123,7 +123,7 @@ const BUGS: &[Bug] = &[
         rule: 6,
         by: "signals_interrupt_once",
         file: "state.rs",
-        right: "        self.uninterrupt(index);
+        right: "        self.uninterrupt(index, InterruptStep::Dropped);
         self.record(index, outcome);",
         wrong: "        self.record(index, outcome);",
     },
@@ -164,11 +164,11 @@ const BUGS: &[Bug] = &[
         rule: 1,
         by: "no_more_background_requests_are_active_than_may_be",
         file: "state.rs",
-        right: "        self.move_to(index, Place::Ended);
+        right: "        self.move_and_tell(index, Place::Ended, Some(&request), outcome);
         // Not before, for another may become active in its place.
         self.discount(index);",
         wrong: "        self.discount(index);
-        self.move_to(index, Place::Ended);",
+        self.move_and_tell(index, Place::Ended, Some(&request), outcome);",
     },
     Bug {
         name: "nobody is let through the gate when there is room again",
@@ -534,7 +534,7 @@ const BUGS: &[Bug] = &[
         rule: 6,
         by: "operations_do_what_the_rules_say",
         file: "resend.rs",
-        right: "            self.uninterrupt(index);
+        right: "            self.uninterrupt(index, InterruptStep::Dropped);
 ",
         wrong: "",
     },

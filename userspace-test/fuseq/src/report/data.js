@@ -26,14 +26,14 @@ const ERRNOS = {
 };
 
 const requests = data.requests.map((row) => {
-  const [connection, unique, opcode, task, nodeid, error, end, before, flat] = row;
+  const [connection, unique, opcode, task, nodeid, error, end, before, flat, len, interrupts] = row;
   const stays = [];
   for (let at = 0; at < flat.length; at += 2) {
     const to = at + 3 < flat.length ? flat[at + 3] : end === null ? length : end;
     stays.push({ place: flat[at], from: flat[at + 1], to: Math.max(to, flat[at + 1]) });
   }
   const request = {
-    connection, unique, nodeid, error, stays,
+    connection, unique, nodeid, error, stays, len, interrupts,
     opcode: data.opcodes[opcode],
     who: data.tasks[task],
     path: nodeid === null ? undefined : data.paths[connection + ":" + nodeid],
@@ -61,6 +61,12 @@ function select() {
     : selection.unfiltered.filter((request) => request.opcode === opcode);
   selection.depths = data.places.map((_, place) => depth(place));
   selection.total = steps(selection.requests.flatMap((request) => [[request.began, 1], [request.end, -1]]));
+}
+
+// The forgets that were read, of what is selected: when, how many in one message, and its length.
+function forgets() {
+  return data.forgets.filter(([connection]) => selection.connection === "" || connection === Number(selection.connection))
+    .map(([, at, count, len]) => ({ at, count, len }));
 }
 
 // How many are in a place, over time: where it changes, and to what.

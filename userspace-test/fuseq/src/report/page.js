@@ -62,18 +62,37 @@ function tell(request, event) {
   row("unique", request.unique);
   row("began at", (request.before ? "before the recording" : time(request.began, 7)));
   if (request.error !== null) row("result", request.error === 0 ? "success" : ERRNOS[-request.error] || request.error);
+  if (request.len !== null) row("length", count(request.len, "byte"));
+  for (const [at, step] of request.interrupts) row("interrupt", step + " at " + time(at, 7));
   for (const stay of request.stays) {
     const part = request.took === 0 ? "" : " · " + percent((stay.to - stay.from) / request.took);
     rows.push(make("tr", {}, make("td", {}, chip(stay.place), " " + data.places[stay.place]),
       make("td", { className: "number" }, time(stay.to - stay.from) + part), make("td", {}, "")));
   }
   const took = (request.before ? "at least " : "") + time(request.took) + (request.unfinished ? ", and not ended" : "");
-  tip.replaceChildren(make("b", {}, request.opcode), " by " + request.who + " · " + took,
+  showTip(event, make("b", {}, request.opcode), " by " + request.who + " · " + took,
     make("table", {}, make("tbody", {}, ...rows)));
+}
+
+function showTip(event, ...children) {
+  const tip = element("tip");
+  tip.replaceChildren(...children);
   tip.hidden = false;
   const left = event.clientX + 18, top = event.clientY + 14;
   tip.style.left = Math.max(Math.min(left, innerWidth - tip.offsetWidth - 8), 4) + "px";
   tip.style.top = Math.max(top + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 12 : top, 4) + "px";
+}
+
+// The forgets that a daemon has read near a place in the picture.
+function tellForgets(event) {
+  const near = 3 / plotOf(event.currentTarget) * (view.to - view.from), at = timeAt(event);
+  const read = forgets().filter((batch) => Math.abs(batch.at - at) <= near);
+  if (read.length === 0) return tell();
+  const row = (batch) => make("tr", {}, ...[time(batch.at, 7), count(batch.count, "forget"), count(batch.len, "byte")]
+    .map((text) => make("td", { className: "number" }, text)));
+  const more = read.length > 12 ? "and " + (read.length - 12) + " more" : "";
+  showTip(event, make("b", {}, "forgets"), " read in " + count(read.length, "message"),
+    make("table", {}, make("tbody", {}, ...read.slice(0, 12).map(row))), more);
 }
 
 function watch(canvas) {
@@ -107,7 +126,7 @@ function watch(canvas) {
       show(drag.from + by, drag.to + by);
     }
     view.request = canvas === canvases.lanes ? laneAt(event) : undefined;
-    tell(view.request, event);
+    if (canvas === canvases.depths) tellForgets(event); else tell(view.request, event);
     draw();
   });
   const end = () => {
@@ -256,6 +275,8 @@ function start() {
   element("summary").textContent = [
     count(requests.length, "request"), "by " + count(callers, "caller"), "in " + time(length, 4),
     ...(unfinished > 0 ? [unfinished.toLocaleString("en") + " of them not ended"] : []),
+    ...(data.forgets.length > 0 ? ["and " + count(data.forgets.reduce((sum, [, , each]) => sum + each, 0), "forget") +
+      " in " + count(data.forgets.length, "message")] : []),
   ].join(", ");
   for (const [id, text] of [
     ["note", data.note],

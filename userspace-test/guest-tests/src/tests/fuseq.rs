@@ -352,7 +352,11 @@ fn records_and_reports(env: &Env) {
     let places: Vec<_> = read.stays.iter().map(|stay| stay.place.name()).collect();
     assert!(places.contains(&"processing"), "{places:?}");
     match env.is_rust() {
-        true => assert!(lookup.nodeid == Some(1) && lookup.error.is_none()),
+        true => {
+            assert!(lookup.nodeid == Some(1) && lookup.error == Some(0));
+            // A header, and the name.
+            assert_eq!(lookup.len, Some(40 + "file".len() as u32 + 1));
+        }
         false => {
             assert_eq!(places, ["pending", "processing"]);
             assert!(lookup.nodeid.is_none() && lookup.error == Some(0));

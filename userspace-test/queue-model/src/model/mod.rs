@@ -11,7 +11,7 @@ mod sequences;
 mod threads;
 
 use crate::{
-    queue::{forget_node, Carried, Facts, Place, Queue},
+    queue::{forget_node, Carried, Facts, Place, Queue, Step},
     sys::{errno, Error, Result, Task},
 };
 use shuttle::{
@@ -245,7 +245,14 @@ pub(crate) fn reply_to(id: u64) -> u64 {
     id * 1000 + 1
 }
 
+/// What every request says of its length.
+const LEN: u32 = 40;
+
 impl Carried for Probe {
+    fn len(&self) -> u32 {
+        LEN
+    }
+
     fn facts(&self) -> Facts {
         Facts {
             nodeid: self.id,
@@ -274,9 +281,12 @@ impl Carried for Probe {
         }
     }
 
-    fn moved(facts: &Facts, unique: u64, from: Place, to: Place, _depth: u64) {
+    fn moved(facts: &Facts, step: &Step) {
         if !std::thread::panicking() {
-            books(|books| books.moved(facts, unique, from, to));
+            let is_told = step.len == LEN || step.to == Place::None;
+            assert!(is_told, "a request of no length is {:?}", step.to);
+            assert!(step.outcome.is_ok() || step.to == Place::Ended);
+            books(|books| books.moved(facts, step.unique, step.from, step.to));
         }
     }
 }
