@@ -3,6 +3,7 @@
 //! What waits longest, and what to do about it.
 
 mod advice;
+mod sleepers;
 
 use crate::{
     ls::{lines, notes, plain_table},
@@ -11,10 +12,12 @@ use crate::{
         mounts::{mount_of, MountPoint},
         process::{self, Task},
         queues::Waiting,
-        stack, text, Connection, System,
+        stack::{self, Sleep},
+        text, Connection, System,
     },
 };
 use anyhow::{bail, Result};
+use sleepers::{Place, Sleeper, Until};
 use std::{path::Path, time::Duration};
 
 /// The node of a file system's root.
@@ -50,6 +53,8 @@ struct Stuck {
     opcode: String,
     queue: String,
     file: String,
+    /// C fuse: it sleeps on a folio, until then.
+    until: Option<Until>,
     background: bool,
     abandoned: bool,
 }
@@ -59,6 +64,8 @@ struct Scene<'a> {
     connection: &'a Connection,
     /// The oldest first.
     stuck: Vec<Stuck>,
+    /// Who waits for them beside their callers.
+    sleepers: Vec<Sleeper>,
     /// How many requests have not ended, old or new.
     waiting: u64,
     /// It is one of C fuse.
@@ -78,11 +85,19 @@ pub fn report(system: &System, options: &Options) -> Result<(String, bool)> {
     let (mut on_the_way, mut unseen) = (0, false);
     for connection in system.chosen(options.which.as_deref())? {
         let scene = match connection.snapshot() {
-            Ok(Some(snapshot)) => of_rust(connection, &snapshot.requests, &files, options.older),
+            Ok(Some(snapshot)) => {
+                let mut scene = of_rust(connection, &snapshot.requests, &files, options.older);
+                if !scene.stuck.is_empty() {
+                    let waiters = waiters.get_or_insert_with(stack::waiters);
+                    let old = old(&snapshot.requests, options.older);
+                    scene.sleepers = sleepers::of_rust(connection, &old, waiters, &files);
+                }
+                scene
+            }
             Ok(None) => match connection.waiting() {
                 Ok(waiting) => {
                     let waiters = waiters.get_or_insert_with(stack::waiters);
-                    of_c(connection, waiting, waiters)
+                    of_c(connection, waiting, waiters, &files)
                 }
                 Err(error) => {
                     hints.push(format!("{}: {error:#}", connection.title()));
@@ -119,14 +134,19 @@ pub fn report(system: &System, options: &Options) -> Result<(String, bool)> {
     Ok((notes(out, &hints), is_stuck))
 }
 
+/// The requests of that age, the oldest first.
+fn old(requests: &[Waiting], older: Duration) -> Vec<&Waiting> {
+    let mut old: Vec<_> = requests.iter().filter(|it| it.age >= older).collect();
+    old.sort_by_key(|request| std::cmp::Reverse(request.age));
+    old
+}
+
 fn of_rust<'a>(
     connection: &'a Connection,
     requests: &[Waiting],
     files: &OpenFiles,
     older: Duration,
 ) -> Scene<'a> {
-    let mut old: Vec<_> = requests.iter().filter(|it| it.age >= older).collect();
-    old.sort_by_key(|request| std::cmp::Reverse(request.age));
     let stuck = |request: &&Waiting| {
         let task = Task::of(request.pid).filter(|_| !request.abandoned);
         let call = task.as_ref().and_then(|task| caller::call_of(task.pid));
@@ -142,37 +162,50 @@ fn of_rust<'a>(
             opcode: request.opcode.clone(),
             queue: request.queue.clone(),
             file: file(connection, call.as_ref(), Some(request), files),
+            until: None,
             background: request.background,
             abandoned: request.abandoned,
         }
     };
     Scene {
         connection,
-        stuck: old.iter().map(stuck).collect(),
+        stuck: old(requests, older).iter().map(stuck).collect(),
+        sleepers: Vec::new(),
         waiting: requests.len() as u64,
         is_c: false,
     }
 }
 
-fn of_c<'a>(connection: &'a Connection, waiting: u64, waiters: &[stack::Waiter]) -> Scene<'a> {
+fn of_c<'a>(
+    connection: &'a Connection,
+    waiting: u64,
+    waiters: &[stack::Waiter],
+    files: &OpenFiles,
+) -> Scene<'a> {
     let mut found = Vec::new();
     for waiter in waiters.iter().filter(|_| waiting > 0) {
-        let pid = waiter.task.pid;
-        let call = caller::call_of(pid);
-        let path = call.as_ref().and_then(|call| call.file.as_deref());
-        let mounts = MountPoint::of_process(&pid.to_string());
-        let on = path.and_then(|path| mount_of(&mounts, path));
-        // Whose file is not known may belong here.
-        if on.is_some_and(|mount| mount.is_fuse() && mount.device != connection.number) {
-            continue;
-        }
+        let (opcode, file) = match waiter.sleep {
+            Sleep::Module => continue,
+            Sleep::Answer(opcode) => match asks(connection, waiter.task.pid) {
+                Some(file) => (opcode.unwrap_or("?"), file),
+                None => continue,
+            },
+            Sleep::Folio { written, .. } => match Place::of(connection, waiter, files) {
+                Some(place) => {
+                    let opcode = if written { "WRITE" } else { "READ" };
+                    (opcode, place.text(|_| false, ", on a folio"))
+                }
+                None => continue,
+            },
+        };
         found.push(Stuck {
-            age: process::lifetime(pid).map_or(Age::Unknown, Age::AtMost),
+            age: process::lifetime(waiter.task.pid).map_or(Age::Unknown, Age::AtMost),
             who: waiter.task.label(),
-            opcode: waiter.opcode.unwrap_or("?").into(),
+            opcode: opcode.into(),
             queue: String::from("?"),
-            file: file(connection, call.as_ref(), None, &OpenFiles::default()),
+            file,
             task: Some(waiter.task.clone()),
+            until: Until::of(waiter.sleep),
             background: false,
             abandoned: false,
         });
@@ -181,9 +214,25 @@ fn of_c<'a>(connection: &'a Connection, waiting: u64, waiters: &[stack::Waiter])
     Scene {
         connection,
         stuck: found,
+        sleepers: Vec::new(),
         waiting,
         is_c: true,
     }
+}
+
+/// What is known of the file that a task on C fuse asks for; none if it is one of another connection.
+fn asks(connection: &Connection, pid: u32) -> Option<String> {
+    let call = caller::call_of(pid);
+    let path = call.as_ref().and_then(|call| call.file.as_deref());
+    let mounts = MountPoint::of_process(&pid.to_string());
+    let on = path.and_then(|path| mount_of(&mounts, path));
+    // Whose file is not known may belong here.
+    let is_other = on.is_some_and(|mount| mount.is_fuse() && mount.device != connection.number);
+    (!is_other).then(|| file(connection, call.as_ref(), None, &OpenFiles::default()))
+}
+
+fn shown(path: &Path) -> String {
+    text::plain(&path.to_string_lossy())
 }
 
 /// What is known of the file that a request is about.
@@ -193,7 +242,6 @@ fn file(
     request: Option<&Waiting>,
     files: &OpenFiles,
 ) -> String {
-    let shown = |path: &Path| text::plain(&path.to_string_lossy());
     let mut known: Vec<String> = Vec::new();
     let by_call = call.and_then(|call| call.file.as_deref());
     let by_node = || files.find(connection.number, request?.nodeid).map(shown);
@@ -252,6 +300,7 @@ impl Scene<'_> {
         if let Some(more @ 1..) = self.stuck.len().checked_sub(most) {
             out += &format!("  and {more} more (--most)\n");
         }
+        out += &self.sleepers(most);
         if self.is_c {
             out += &self.missing();
         }
@@ -269,6 +318,10 @@ impl Scene<'_> {
             "\n  C fuse tells how many requests wait, not which: callers and opcodes are by their kernel\n  \
              stacks, ages by when the callers began; queue and node are not to be had.\n",
         );
+        if self.stuck.iter().any(|stuck| stuck.until.is_some()) {
+            out += "  Known, by their stacks, is that some sleep on a folio of the page cache, and in which call or\n  \
+                mapping; that a request of theirs, or of another's, is to end it is a guess, by the file.\n";
+        }
         if let Some(more @ 1..) = self.waiting.checked_sub(seen) {
             out += &format!(
                 "  {more} more have no caller that waits (readahead, writeback, RELEASE), or one that\n  \

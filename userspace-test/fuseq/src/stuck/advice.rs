@@ -2,7 +2,7 @@
 
 //! What a person can do about requests that are stuck.
 
-use super::{Scene, Stuck};
+use super::{Scene, Stuck, Until};
 use crate::system::process::Task;
 
 impl Scene<'_> {
@@ -113,35 +113,60 @@ impl Scene<'_> {
         advice
     }
 
-    fn about_the_callers(&self) -> Option<String> {
-        if self
-            .stuck
-            .iter()
-            .all(|stuck| stuck.abandoned || stuck.background)
-        {
+    fn about_the_callers(&self) -> Vec<String> {
+        let waits = |stuck: &&Stuck| !stuck.abandoned && !stuck.background;
+        let callers = self.stuck.iter().filter(waits);
+        if callers.clone().count() + self.sleepers.len() == 0 {
             // C fuse shows none of these.
-            return (!self.stuck.is_empty()).then(|| {
-                String::from("No process waits for them: they do no harm until something else needs their files.")
-            });
+            let advice = "No process that we can see waits for them: they do no harm until something else needs their\n\
+                files.";
+            return (!self.stuck.is_empty())
+                .then(|| advice.into())
+                .into_iter()
+                .collect();
         }
-        let tasks: Vec<&Task> = self
-            .stuck
-            .iter()
-            .filter_map(|it| it.task.as_ref())
-            .collect();
-        let mut pids: Vec<_> = tasks.iter().map(|task| task.process).collect();
-        pids.dedup();
-        let pids: Vec<_> = pids.iter().take(5).map(u32::to_string).collect();
-        let pids = pids.join(" ");
-        (!pids.is_empty()).then(|| match self.is_c {
-            false => format!(
+        let asleep = self.sleepers.iter().map(|it| (&it.task, Some(it.until)));
+        let callers = callers.filter_map(|it| Some((it.task.as_ref()?, it.until)));
+        let all: Vec<(&Task, Option<Until>)> = callers.chain(asleep).collect();
+        let pids = |wanted: fn(Option<Until>) -> bool| {
+            let wanted = all.iter().filter(|(_, until)| wanted(*until));
+            let mut pids: Vec<_> = wanted.map(|(task, _)| task.process).collect();
+            pids.sort_unstable();
+            pids.dedup();
+            let pids: Vec<_> = pids.iter().take(5).map(u32::to_string).collect();
+            pids.join(" ")
+        };
+        let mut advice = Vec::new();
+        let callers = pids(|until| matches!(until, None | Some(Until::Goes)));
+        let readers = pids(|until| until == Some(Until::Read));
+        let writers = pids(|until| until == Some(Until::Written));
+        match (&callers[..], self.is_c) {
+            ("", _) => {}
+            (pids, false) => advice.push(format!(
                 "Who waits can be killed, and is gone at once: kill -9 {pids}"
-            ),
-            true => format!(
+            )),
+            (pids, true) => advice.push(format!(
                 "Who waits cannot be killed on C fuse once the daemon has read the request (kill -9 {pids}\n\
                  helps where it has not)."
-            ),
-        })
+            )),
+        }
+        if !readers.is_empty() {
+            advice.push(format!(
+                "Who sleeps until a folio is read can be killed: kill -9 {readers}"
+            ));
+        }
+        if !writers.is_empty() {
+            advice.push(format!(
+                "Who sleeps until a folio is written ({writers}) cannot be killed: that ends when the WRITE does."
+            ));
+        }
+        let others = pids(|until| until == Some(Until::Unlocked));
+        if !others.is_empty() {
+            advice.push(format!(
+                "Who sleeps until a folio is unlocked ({others}) may be deaf to signals until that is so."
+            ));
+        }
+        advice
     }
 
     fn actions(&self) -> String {

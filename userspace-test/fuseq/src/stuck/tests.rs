@@ -80,7 +80,7 @@ fn nobody_is_to_be_killed_where_nobody_waits() {
     let old = request("queue=background opcode=READ age_us=5000000 background=1 abandoned=0");
     let text = text('S', &old);
     assert!(
-        text.contains("No process waits") && !text.contains("kill -9"),
+        text.contains("No process that we can see waits") && !text.contains("kill -9"),
         "{text}"
     );
     assert!(text.contains("held back"), "{text}");
@@ -104,9 +104,10 @@ fn c_fuse_says_what_is_missing() {
             comm: "cat".into(),
             state: 'D',
         },
-        opcode: Some("GETATTR"),
+        sleep: Sleep::Answer(Some("GETATTR")),
     }];
-    let text = of_c(&connection, 3, &waiters).text(9);
+    let files = OpenFiles::default();
+    let text = of_c(&connection, 3, &waiters, &files).text(9);
     assert!(
         text.contains("cat[4294967295]") && text.contains("GETATTR"),
         "{text}"
@@ -116,7 +117,7 @@ fn c_fuse_says_what_is_missing() {
         text.contains("--abort 43") && !text.contains("--flush"),
         "{text}"
     );
-    assert!(of_c(&connection, 0, &waiters).stuck.is_empty());
+    assert!(of_c(&connection, 0, &waiters, &files).stuck.is_empty());
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct Call {
 enum Shape {
     /// A descriptor, first.
     Fd,
+    /// A descriptor, after another that is written to.
+    FromFd,
     /// A path, first.
     Path,
     /// A directory's descriptor and a path.
@@ -60,6 +62,7 @@ const CALLS: &[(c_long, &str, Shape)] = calls! {
         fchdir SYS_fchdir, fstatfs SYS_fstatfs, fgetxattr SYS_fgetxattr, fsetxattr SYS_fsetxattr,
         flistxattr SYS_flistxattr, fremovexattr SYS_fremovexattr, syncfs SYS_syncfs,
         close SYS_close, copy_file_range SYS_copy_file_range, splice SYS_splice;
+    FromFd: sendfile SYS_sendfile;
     Path: statfs SYS_statfs, truncate SYS_truncate, chdir SYS_chdir, chroot SYS_chroot,
         execve SYS_execve, getxattr SYS_getxattr, lgetxattr SYS_lgetxattr, setxattr SYS_setxattr,
         lsetxattr SYS_lsetxattr, listxattr SYS_listxattr, llistxattr SYS_llistxattr,
@@ -97,6 +100,7 @@ pub fn call_of(pid: u32) -> Option<Call> {
     let fd_at = |at: usize| path_at(pid, Some(arguments[at]), arguments[at + 1]);
     let (file, other) = match shape {
         Shape::Fd => (open_path(pid, arguments[0]), None),
+        Shape::FromFd => (open_path(pid, arguments[1]), None),
         Shape::Path => (at(0), None),
         Shape::At => (fd_at(0), None),
         Shape::Paths => (at(0), at(1)),
@@ -189,6 +193,13 @@ impl OpenFiles {
     /// The file of that number.
     pub fn find(&self, connection: u32, nodeid: u64) -> Option<&Path> {
         self.0.get(&(connection, nodeid)).map(PathBuf::as_path)
+    }
+
+    /// The number of the file that is open by that path.
+    pub fn inode(&self, connection: u32, path: &Path) -> Option<u64> {
+        let mut all = self.iter();
+        let found = all.find(|(of, _, open)| (*of, *open) == (connection, path));
+        found.map(|(_, inode, _)| inode)
     }
 
     /// All of them.

@@ -20,6 +20,11 @@ pub struct MountPoint {
     pub source: String,
 }
 
+/// A device by its numbers, in the kernel's own encoding: 20 bits of minor number.
+pub(super) fn device(major: u32, minor: u32) -> u32 {
+    major << 20 | minor
+}
+
 impl MountPoint {
     /// All in the text of a `mountinfo`; lines that make no sense are left out.
     pub fn parse_all(mountinfo: &str) -> Vec<Self> {
@@ -38,8 +43,7 @@ impl MountPoint {
         let name = |word: &str| String::from_utf8_lossy(&text::unescape_bytes(word)).into_owned();
         Some(Self {
             id,
-            // The kernel's own encoding: 20 bits of minor number.
-            device: major << 20 | minor,
+            device: device(major, minor),
             path: path.into(),
             fs_type: name(file_system.next()?),
             source: name(file_system.next().unwrap_or_default()),

@@ -130,12 +130,58 @@ pub fn is_hidden(pid: u32) -> bool {
 /// for us to see, or its memory is locked by somebody who waits for a daemon.
 pub fn string_at(pid: u32, address: u64) -> Option<PathBuf> {
     let memory = dir(pid).join("mem");
+    patiently(move || read_string(&memory, address))
+}
+
+/// What looking at another process's memory gives; none when somebody holds its lock.
+fn patiently<T: Send + 'static>(look: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         // Nobody may listen any more.
-        let _ = sender.send(read_string(&memory, address));
+        let _ = sender.send(look());
     });
     receiver.recv_timeout(PATIENCE).ok().flatten()
+}
+
+/// A file that a process has mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// The number of its device: for FUSE, that of the connection.
+    pub device: u32,
+    /// Its inode.
+    pub inode: u64,
+    /// Its path, as the kernel names it.
+    pub path: PathBuf,
+}
+
+/// The files that a process has mapped, each once; none if that is not for us to see, or its memory is
+/// locked by somebody who waits for a daemon.
+pub fn mapped_files(pid: u32) -> Vec<Mapped> {
+    let maps = dir(pid).join("maps");
+    let text = patiently(move || fs::read(maps).ok()).unwrap_or_default();
+    let mut all: Vec<_> = String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(Mapped::parse)
+        .collect();
+    all.dedup();
+    all
+}
+
+impl Mapped {
+    /// `FROM-TO RIGHTS OFFSET MAJOR:MINOR INODE    PATH`.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.splitn(6, ' ').skip(3);
+        let (major, minor) = words.next()?.split_once(':')?;
+        let number = |word| u32::from_str_radix(word, 16).ok();
+        let device = super::mounts::device(number(major)?, number(minor)?);
+        let inode = words.next()?.parse().ok()?;
+        let path = Path::new(words.next()?.trim_start()).to_owned();
+        path.is_absolute().then_some(Self {
+            device,
+            inode,
+            path,
+        })
+    }
 }
 
 fn read_string(memory: &Path, address: u64) -> Option<PathBuf> {
@@ -199,6 +245,24 @@ mod tests {
     fn tempfile() -> (File, PathBuf) {
         let path = std::env::temp_dir().join(format!("fuseq-test-{}", std::process::id()));
         (File::create(&path).unwrap(), path)
+    }
+
+    #[test]
+    fn mapped_files_are_understood() {
+        let line = "7f0ca7a00000-7f0ca7a01000 r--p 00000000 00:2b 5                 /mnt/a b";
+        let mapped = Mapped::parse(line).unwrap();
+        assert_eq!((mapped.device, mapped.inode), (43, 5));
+        assert_eq!(mapped.path, Path::new("/mnt/a b"));
+        for line in [
+            "",
+            "7f0ca7a00000-7f0ca7a01000 rw-p 00000000 00:00 0 ",
+            "7ffd3c7f7000-7ffd3c818000 rw-p 00000000 00:00 0                          [stack]",
+        ] {
+            assert_eq!(Mapped::parse(line), None, "{line}");
+        }
+        let program = std::env::current_exe().unwrap();
+        let mut mapped = mapped_files(std::process::id()).into_iter();
+        assert!(mapped.any(|mapped| mapped.path == program));
     }
 
     #[test]

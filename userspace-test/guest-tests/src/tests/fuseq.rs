@@ -3,19 +3,20 @@
 //! The program `fuseq`, as people use it: what is stuck, on both modules as far as it can be known.
 
 use crate::{
-    caller::{process, Process},
+    caller::{eventually, process, Process, PATIENCE},
     env::Env,
     fs::Fs,
-    model::{Answer, Model},
+    model::{Answer, Model, FILE},
     sys, system,
     terminal::Terminal,
     tests::{programs::ours, tests},
 };
 use fuseq::life::Story;
-use rawfuse::abi::Opcode;
+use nix::sys::signal::Signal;
+use rawfuse::abi::{init_flags, open_flags, Opcode};
 use std::{
     fs,
-    io::BufReader,
+    io::{BufReader, Read, Write},
     process::{Command, Output},
     thread,
     time::Duration,
@@ -26,6 +27,9 @@ tests![
     ls_of_none,
     stuck_names_what_hangs,
     stuck_names_files_by_their_nodes,
+    stuck_names_who_sleeps_until_a_folio_is_read,
+    stuck_names_who_sleeps_until_a_folio_is_written,
+    stuck_names_who_reads_past_the_cache,
     stuck_finds_nothing,
     stuck_aborts,
     stuck_flushes_and_sends_again,
@@ -204,6 +208,140 @@ fn stuck_names_files_by_their_nodes(env: &Env) {
         false => assert!(line.contains(&"?"), "{line:?}"),
     }
     drop(caller);
+}
+
+/// A file system with a file of a megabyte, whose daemon answers all but `READ` and `WRITE`.
+struct Unfilled {
+    fs: Fs,
+    model: Model,
+}
+
+impl Unfilled {
+    #[track_caller]
+    fn new(env: &Env, flags: u64) -> Self {
+        let mut model = Model::cached();
+        model.add(FILE, libc::S_IFREG | 0o644, &vec![b'x'; 1 << 20]);
+        // Else who opens it sleeps on the folio as well.
+        model.open_flags = open_flags::KEEP_CACHE;
+        let fs = Fs::with_flags(env, flags);
+        Self { fs, model }
+    }
+
+    /// A process of that name that does something with the file.
+    #[track_caller]
+    fn process(&self, name: &str, act: impl FnOnce(&mut fs::File) -> i32) -> Process {
+        process(|| {
+            fs::write("/proc/self/comm", name).expect("a name");
+            let flags = libc::O_RDWR;
+            let mut file = sys::open_with(&self.fs.path("file"), flags).expect("the file");
+            act(&mut file)
+        })
+    }
+
+    /// Serves until what `fuseq stuck` says has such a line; the text, and that line's words.
+    #[track_caller]
+    fn stuck(&mut self, env: &Env, parts: &[&str]) -> (String, Vec<String>) {
+        let number = number(env, &self.fs);
+        let mut found = None;
+        eventually(&format!("a line with {parts:?}"), || {
+            let pause = Duration::from_millis(100);
+            while self.fs.channel.wait_readable(pause).expect("poll") {
+                let req = self.fs.next();
+                match (req.opcode(), self.model.answer(&req)) {
+                    (Opcode::Read | Opcode::Write, _) => {}
+                    (_, Answer::Bytes(bytes)) => self.fs.reply_bytes(&req, &bytes),
+                    (_, Answer::Error(error)) => self.fs.reply_error(&req, error),
+                    (_, Answer::Nothing) => {}
+                }
+            }
+            let (text, _) = fuseq(&["stuck", "--older", "0", &number]);
+            let has_all = |line: &&str| parts.iter().all(|part| line.contains(part));
+            let words = |line: &str| line.split_whitespace().map(String::from).collect();
+            let line = text.lines().find(has_all).map(words);
+            found = line.map(|line| (text, line));
+            found.is_some()
+        });
+        found.expect("it was found")
+    }
+}
+
+/// Nobody waits for what is read ahead, but who reads sleeps on its folio; and so does who reads the
+/// same in a mapping, and has no request at all.
+fn stuck_names_who_sleeps_until_a_folio_is_read(env: &Env) {
+    let mut unfilled = Unfilled::new(env, init_flags::ASYNC_READ);
+    let reads = unfilled.process("reads", |file| system::errno(file.read(&mut [0; 4096])));
+    let path = unfilled.fs.path("file");
+    let path = path.to_str().unwrap();
+    let who = format!("reads[{}]", reads.pid());
+    match env.is_rust() {
+        true => unfilled.stuck(env, &[&who, "until it is read", path, "(node 2, in read)"]),
+        false => unfilled.stuck(env, &[&who, "READ", path, "(in read, on a folio)"]),
+    };
+    let maps = unfilled.process("maps", |file| {
+        let map = sys::Map::new(file, 4096, false, libc::MAP_PRIVATE).expect("a mapping");
+        i32::from(map.get(0, 1)[0])
+    });
+    let who = format!("maps[{}]", maps.pid());
+    let (text, _) = match env.is_rust() {
+        true => unfilled.stuck(env, &[&who, "until it is read", path, "(node 2, mapped)"]),
+        false => unfilled.stuck(env, &[&who, "READ", path, "(mapped, on a folio)"]),
+    };
+    // What is a fact and what is not is told.
+    assert!(text.contains("Known") && text.contains("guess"), "{text}");
+    assert!(!text.contains("No process"), "{text}");
+    let line = words(&text, "can be killed");
+    for process in [&reads, &maps] {
+        assert!(line.contains(&&process.pid().to_string()[..]), "{line:?}");
+        process.signal(Signal::SIGKILL);
+        assert!(process.ended_within(PATIENCE).is_some());
+    }
+    let (text, _) = fuseq(&["stuck", "--older", "0", &number(env, &unfilled.fs)]);
+    if env.is_rust() {
+        assert!(text.contains("No process that we can see waits"), "{text}");
+    }
+}
+
+/// The same with a `WRITE` of writeback, and who wants it on disk.
+fn stuck_names_who_sleeps_until_a_folio_is_written(env: &Env) {
+    let mut unfilled = Unfilled::new(env, init_flags::WRITEBACK_CACHE);
+    let syncs = unfilled.process("syncs", |file| {
+        let written = file.write_all(&[b'y'; 4096]);
+        system::errno(written.and_then(|()| file.sync_data()))
+    });
+    let path = unfilled.fs.path("file");
+    let path = path.to_str().unwrap();
+    let who = format!("syncs[{}]", syncs.pid());
+    let (text, _) = match env.is_rust() {
+        true => unfilled.stuck(
+            env,
+            &[&who, "until it is written", path, "(node 2, in fdatasync)"],
+        ),
+        false => unfilled.stuck(env, &[&who, "WRITE", path, "(in fdatasync, on a folio)"]),
+    };
+    assert!(text.contains("Known") && text.contains("guess"), "{text}");
+    assert!(text.contains("cannot be killed"), "{text}");
+    assert!(!text.contains("No process"), "{text}");
+    unfilled.fs.force_unmount();
+}
+
+/// Who reads past the cache by many requests at once waits for each, though they are background ones.
+fn stuck_names_who_reads_past_the_cache(env: &Env) {
+    let mut unfilled = Unfilled::new(env, init_flags::ASYNC_DIO);
+    let reads = unfilled.process("direct", |file| {
+        let direct = sys::fcntl(file, libc::F_SETFL, libc::O_DIRECT);
+        let map = sys::Map::anonymous(1 << 20, 1 << 20);
+        let read = direct.and_then(|_| sys::read_to(file, &map, 0, 1 << 20, 0));
+        system::errno(read)
+    });
+    let path = unfilled.fs.path("file");
+    let path = path.to_str().unwrap();
+    let who = format!("direct[{}]", reads.pid());
+    let (text, _) = match env.is_rust() {
+        true => unfilled.stuck(env, &[&who, "until it goes on", path]),
+        false => unfilled.stuck(env, &[&who, "READ", path]),
+    };
+    assert!(!text.contains("No process"), "{text}");
+    unfilled.fs.force_unmount();
 }
 
 fn stuck_finds_nothing(env: &Env) {
