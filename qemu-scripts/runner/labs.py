@@ -70,6 +70,20 @@ def browse(page, picture):
     return None
 
 
+def picture_top():
+    """Makes the picture of `fuseq top`, by the test that drives it in a terminal."""
+    page, picture = PAGES / "fuseq-top.html", DOCS.parent / "fuseq-top.png"
+    page.unlink(missing_ok=True)
+    PAGES.mkdir(parents=True, exist_ok=True)
+    options = "--timeout", "600", "--share", PAGES, "--module", "rust_fuse"
+    tests = "guest-tests", "--module", "rust_fuse", "fuseq::top_is_pictured"
+    subprocess.run([TOP / "qemu-scripts/guest", *options, "--", *tests], stdin=subprocess.DEVNULL, check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        browser = [*BROWSER, f"--user-data-dir={folder}", "--window-size=1110,710", f"--screenshot={picture}"]
+        subprocess.run([*browser, page.as_uri()], capture_output=True, check=True)
+    print(f"==> {picture}")
+
+
 def page_mistakes(name):
     """What is wrong with the page that a lab has written."""
     page = PAGES / f"{name}.html"
@@ -96,6 +110,8 @@ def main():
     arguments = sys.argv[1:]
     pictures = "--pictures" in arguments
     numbers = [word for word in arguments if word != "--pictures"]
+    if pictures and numbers == ["top"]:
+        return picture_top()
     known = names()
     if wrong := [word for word in numbers if not word.isdigit() or int(word) not in known]:
         sys.exit(f"error: there is no lab {wrong[0]}; there are {' '.join(map(str, known))}")

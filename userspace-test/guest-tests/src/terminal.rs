@@ -4,6 +4,8 @@
 
 #![allow(unsafe_code)]
 
+mod page;
+
 use crate::caller::eventually;
 use std::{
     fs::File,
@@ -66,6 +68,11 @@ impl Terminal {
     /// What is on it.
     pub fn text(&self) -> String {
         self.screen.lock().expect("the screen").screen().contents()
+    }
+
+    /// What is on it as a page for a browser.
+    pub fn page(&self, title: &str) -> String {
+        page::of(self.screen.lock().expect("the screen").screen(), title)
     }
 
     /// Waits until there is a line with all of these. Fails the test when it does not come to that.

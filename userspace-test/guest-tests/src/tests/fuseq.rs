@@ -12,11 +12,15 @@ use crate::{
     tests::{programs::ours, tests},
 };
 use fuseq::life::Story;
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{kill, Signal},
+    unistd::Pid,
+};
 use rawfuse::abi::{init_flags, open_flags, Opcode};
 use std::{
     fs,
     io::{BufReader, Read, Write},
+    path::Path,
     process::{Command, Output},
     thread,
     time::Duration,
@@ -35,6 +39,7 @@ tests![
     stuck_flushes_and_sends_again,
     stuck_needs_to_know_what_to_abort,
     top_shows_what_happens,
+    top_is_pictured,
     records_and_reports,
     record_needs_a_command_that_exists,
 ];
@@ -426,6 +431,80 @@ fn top_shows_what_happens(env: &Env) {
     terminal.press("pq");
     assert!(terminal.ends().success());
     drop(caller);
+}
+
+/// Where pages go that pictures are taken of (`qemu-scripts/lab --pictures top`), if anywhere.
+const PICTURES: &str = "/run/guest/share";
+
+/// All queues and operations are on the screen of a person who watches a busy file system, of which this
+/// makes the picture.
+fn top_is_pictured(env: &Env) {
+    let dir = Path::new("/tmp/guest-tests/busy");
+    fs::create_dir_all(dir).expect("a directory");
+    let rules = "on READ: stall 4ms\non GETATTR node 7 nth 9: drop";
+    let mut daemon = Command::new(ours("faultd"));
+    daemon.args(["-f", "--threads", "4", "-o", "max_read=4096", "-e", rules]);
+    let mut daemon = daemon.arg(dir).spawn().expect("faultd");
+    eventually("it is mounted", || {
+        fs::read_to_string("/proc/self/mounts")
+            .is_ok_and(|mounts| mounts.contains(" /tmp/guest-tests/busy "))
+    });
+    let busy = "while :; do echo 1 > /proc/sys/vm/drop_caches; cat big > /dev/null; done &\n\
+        while :; do stat hello dir dir/a dir/b none > /dev/null 2>&1; ls -l dir > /dev/null; done &\n\
+        while :; do echo x > dir/b; rm -f new; mkdir -p new; rmdir new; done &\n\
+        stat_all() { while :; do cat dir/c; done; }; stat_all > /dev/null & wait";
+    let mut work = Command::new("setsid");
+    let mut work = work
+        .args(["sh", "-c", busy])
+        .current_dir(dir)
+        .spawn()
+        .expect("sh");
+    let path = dir.to_str().unwrap();
+    let mut command = Command::new(ours("fuseq"));
+    let mut terminal = Terminal::start(command.args(["top", "-i", "0.25", path]), (38, 120));
+    terminal.shows(&["fuseq top", path, "requests/s"]);
+    // Rates are of two seconds.
+    let queues: &[&str] = match env.is_rust() {
+        true => &[
+            "background",
+            "pending",
+            "processing",
+            "interrupts",
+            "forgets",
+        ],
+        false => &["pending", "processing"],
+    };
+    thread::sleep(Duration::from_secs(3));
+    // A row has its name, how many there are, and how many have come.
+    let row = |name: &str, line: &str| {
+        let mut words = line.trim_start_matches('│').split_whitespace();
+        words.next() == Some(name) && words.take(2).all(|word| word.parse::<f64>().is_ok())
+    };
+    let has_row = |text: &str, name: &str| text.lines().any(|line| row(name, line));
+    terminal.press("p");
+    terminal.shows(&["PAUSED"]);
+    let text = terminal.text();
+    for name in queues
+        .iter()
+        .chain(&["LOOKUP", "GETATTR", "READ", "OPEN", "MKDIR"])
+    {
+        assert!(has_row(&text, name), "no row of {name} in:\n{text}");
+    }
+    assert!(text.contains("█"), "{text}");
+    if fs::exists(PICTURES).is_ok_and(|there| there) {
+        let page = Path::new(PICTURES).join("fuseq-top.html");
+        fs::write(page, terminal.page("fuseq top")).expect("the page");
+    }
+    terminal.press("q");
+    assert!(terminal.ends().success());
+    // All of its processes: they have a session of their own.
+    let group = Pid::from_raw(work.id() as i32);
+    let _ = kill(Pid::from_raw(-group.as_raw()), Signal::SIGKILL);
+    let _ = work.wait();
+    let (_, status) = fuseq(&["stuck", "--abort", path]);
+    assert_eq!(status, 0);
+    let _ = nix::mount::umount2(dir, nix::mount::MntFlags::MNT_DETACH);
+    daemon.wait().expect("faultd");
 }
 
 /// Serves until a program has ended; how that was.
