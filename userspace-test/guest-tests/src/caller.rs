@@ -14,6 +14,7 @@ use std::{
     io::{Read, Write},
     mem::ManuallyDrop,
     os::fd::{AsRawFd, FromRawFd},
+    panic::{catch_unwind, AssertUnwindSafe},
     process::exit,
     sync::mpsc::{channel, Receiver, RecvTimeoutError},
     thread,
@@ -79,7 +80,7 @@ pub fn process(action: impl FnOnce() -> i32) -> Process {
     // SAFETY: This process has one thread, as the tests that start processes do it first: the
     // child finds no lock taken that nobody is there to release.
     match unsafe { fork() } {
-        Ok(ForkResult::Child) => exit(action()),
+        Ok(ForkResult::Child) => leave(action),
         Ok(ForkResult::Parent { child }) => Process(child),
         Err(error) => panic!("cannot fork: {error}"),
     }
@@ -112,12 +113,21 @@ pub fn process_with_our_files(action: impl FnOnce() -> i32) -> Process {
     let flags = libc::CLONE_FILES | libc::SIGCHLD;
     // SAFETY: As for `process`: but for the descriptors, this is fork().
     match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
-        0 => exit(action()),
+        0 => leave(action),
         // CAST: It is a process ID.
         child @ 1.. => Process(Pid::from_raw(child as i32)),
         _ => panic!("cannot clone: {}", std::io::Error::last_os_error()),
     }
 }
+
+/// Ends a new process with what `action` gives. Where that panics, what it was forked with is not its
+/// to clean up.
+fn leave(action: impl FnOnce() -> i32) -> ! {
+    exit(catch_unwind(AssertUnwindSafe(action)).unwrap_or(PANICKED))
+}
+
+/// How a process ends that has panicked: as others in Rust do.
+const PANICKED: i32 = 101;
 
 impl Process {
     /// Its process ID.

@@ -62,15 +62,16 @@ pub fn abort_all(kind: &Kind) {
 /// Drops what is cached: bit 0 of `what` the pages, bit 1 inodes and names.
 #[track_caller]
 pub fn drop_caches(what: u8) {
-    let write = |what: u8| {
-        fs::write("/proc/sys/vm/drop_caches", what.to_string()).expect("drop_caches");
-    };
-    // Not a word about it in the kernel's log.
-    write(4);
-    // Names that were used of late survive the first time.
-    for _ in 0..3 {
-        write(what);
+    try_drop_caches(what).expect("drop_caches");
+}
+
+/// The same, where that may fail.
+pub fn try_drop_caches(what: u8) -> io::Result<()> {
+    // Not a word about it in the kernel's log (4). Names that were used of late survive the first time.
+    for what in [4, what, what, what] {
+        fs::write("/proc/sys/vm/drop_caches", what.to_string())?;
     }
+    Ok(())
 }
 
 /// The errno of a failed call; 0 of one that worked.
