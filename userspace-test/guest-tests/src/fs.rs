@@ -4,7 +4,7 @@
 //! and answers what it likes.
 
 use crate::{
-    caller::{call, PATIENCE},
+    caller::{call, eventually, PATIENCE},
     env::Env,
     sys, system,
 };
@@ -14,7 +14,7 @@ use rawfuse::{
 };
 use std::{
     ffi::OsString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -278,12 +278,18 @@ impl Fs {
         self.mount = None;
     }
 
-    /// Unmounts as `umount` does, while nothing waits for the daemon.
+    /// Unmounts as `umount` does, while nothing waits for the daemon. Where a file was closed behind a
+    /// test's back, RELEASE comes a moment before the mount is no longer in use.
     #[track_caller]
     pub fn unmount(&mut self) {
-        if let Some(mount) = self.mount.take() {
-            mount.unmount().map_err(|(_, error)| error).expect("umount");
-        }
+        eventually("umount", || match self.mount.take().map(Mount::unmount) {
+            None | Some(Ok(())) => true,
+            Some(Err((mount, error))) if error.kind() == io::ErrorKind::ResourceBusy => {
+                self.mount = Some(mount);
+                false
+            }
+            Some(Err((_, error))) => panic!("umount: {error}"),
+        });
     }
 }
 

@@ -31,8 +31,8 @@ tests![
     written_back_when_dropped,
     written_back_when_dropped_of_a_mapping,
     blocks_are_forgotten_with_their_folio,
-    move_in_memory,
-    move_in_memory_while_dirty,
+    move_in_memory => 300,
+    move_in_memory_while_dirty => 300,
 ];
 
 #[track_caller]
