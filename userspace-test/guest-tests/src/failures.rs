@@ -19,14 +19,10 @@ impl Failures {
         let Some(failures) = Self::of_this_thread() else {
             runner::skip("this kernel has no fault injection");
         };
-        let debugfs = Path::new("/sys/kernel/debug");
-        for (file, value) in [
-            ("failslab/ignore-gfp-wait", "N"),
-            ("failslab/verbose", "0"),
-            ("failslab/cache-filter", "Y"),
-        ] {
-            fs::write(debugfs.join(file), value).expect(file);
-        }
+        set(
+            "failslab",
+            &[("ignore-gfp-wait", "N"), ("cache-filter", "Y")],
+        );
         // Whatever comes from slab caches, but for those of the leak detector: it gives up for good
         // when it finds no memory.
         for cache in fs::read_dir("/sys/kernel/slab")
@@ -43,15 +39,14 @@ impl Failures {
 
     /// Lets pages fail as well as what comes from slab caches.
     pub fn and_pages(self) -> Self {
-        let dir = Path::new("/sys/kernel/debug/fail_page_alloc");
-        for (name, value) in [
-            ("ignore-gfp-wait", "N"),
-            ("ignore-gfp-highmem", "N"),
-            ("min-order", "0"),
-            ("verbose", "0"),
-        ] {
-            fs::write(dir.join(name), value).expect(name);
-        }
+        set(
+            "fail_page_alloc",
+            &[
+                ("ignore-gfp-wait", "N"),
+                ("ignore-gfp-highmem", "N"),
+                ("min-order", "0"),
+            ],
+        );
         self
     }
 
@@ -80,5 +75,13 @@ impl Failures {
         self.start(0);
         let left = String::from_utf8_lossy(&left[..len]);
         left.trim().parse().expect("a number")
+    }
+}
+
+/// Sets up, beside being silent, how one kind of allocation fails.
+fn set(kind: &str, settings: &[(&str, &str)]) {
+    let dir = Path::new("/sys/kernel/debug").join(kind);
+    for (name, value) in [("verbose", "0")].iter().chain(settings) {
+        fs::write(dir.join(name), value).expect(name);
     }
 }

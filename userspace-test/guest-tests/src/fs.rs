@@ -164,10 +164,7 @@ impl Fs {
 
     #[track_caller]
     fn settle(channel: Channel, mount: Mount, dir: PathBuf, config: &InitConfig) -> Self {
-        let init = next(&channel);
-        answer_init(&channel, &init.request(), config)
-            .expect("INIT answered")
-            .expect("the same major version");
+        settle(&channel, config);
         Self {
             channel,
             mount: Some(mount),
@@ -326,6 +323,15 @@ pub fn control_dir(env: &Env, dir: &Path) -> PathBuf {
     let (major, minor): (u32, u32) = (major.parse().unwrap(), minor.parse().unwrap());
     // The kernel's own encoding: 20 bits of minor number.
     Path::new(env.kind.control_dir).join((major << 20 | minor).to_string())
+}
+
+/// Settles `INIT`, which is the next request from `channel`.
+#[track_caller]
+pub fn settle(channel: &Channel, config: &InitConfig) {
+    let init = next(channel);
+    answer_init(channel, &init.request(), config)
+        .expect("INIT answered")
+        .expect("the same major version");
 }
 
 /// The next request from `channel`. Fails the test when there is none.

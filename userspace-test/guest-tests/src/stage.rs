@@ -15,7 +15,7 @@ use nix::{
     mount::{umount, umount2, MntFlags},
     sys::{signal::Signal, wait::WaitStatus},
 };
-use rawfuse::{abi::OutHeader, answer_init, fault::Hole, Channel, InitConfig, Kind, MountOptions};
+use rawfuse::{abi::OutHeader, fault::Hole, Channel, InitConfig, Kind, MountOptions};
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
@@ -71,12 +71,11 @@ impl Stage {
             kind: env.kind,
         };
         let channel = stage.channel.as_ref().expect("the device");
-        let init = fs::next(channel);
         let config = InitConfig {
             flags: asking.flags,
             ..Default::default()
         };
-        answer_init(channel, &init.request(), &config).expect("INIT");
+        fs::settle(channel, &config);
         stage
     }
 

@@ -8,7 +8,7 @@ use crate::{
     caller::{eventually, process, Process},
     env::Env,
     failures::Failures,
-    fs::{Fs, Req},
+    fs::{settle, Fs, Req},
     loopdev::{self, LoopDevice},
     model::{Answer, Model, FILE},
     sys, system,
@@ -25,7 +25,7 @@ use nix::{
 };
 use rawfuse::{
     abi::{NotifyCode, Opcode, ROOT_ID},
-    answer_init, Channel, Errno, InitConfig, MountOptions,
+    Channel, Errno, InitConfig,
 };
 use std::{fs::read_to_string, io, time::Duration};
 
@@ -142,21 +142,15 @@ fn play(env: &Env, asking: &Asking, failures: &Failures, whose: Whose, nth: u32)
 /// Mounts what that kind of request can be made on.
 #[track_caller]
 fn mounted(env: &Env, asking: &Asking) -> (Option<LoopDevice>, Fs) {
+    if !asking.on_block_device {
+        return (None, Fs::with_flags(env, asking.flags));
+    }
+    let (device, fs) = loopdev::mount(env, "").expect("mount");
     let config = InitConfig {
         flags: asking.flags,
         ..Default::default()
     };
-    if !asking.on_block_device {
-        return (
-            None,
-            Fs::with(env, |options: MountOptions| options, &config),
-        );
-    }
-    let (device, fs) = loopdev::mount(env, "").expect("mount");
-    let init = fs.next();
-    answer_init(&fs.channel, &init.request(), &config)
-        .expect("INIT")
-        .expect("its version");
+    settle(&fs.channel, &config);
     (Some(device), fs)
 }
 
@@ -206,8 +200,8 @@ fn nothing_is_left(env: &Env, fs: &Fs, daemon: &mut Daemon<'_>, what: &str) {
 /// Unmounts; a file system on a block device sends a last request.
 #[track_caller]
 fn unmounted(fs: &mut Fs, mut daemon: Daemon<'_>) {
-    match fs.mount.take() {
-        Some(mount) => mount.unmount().map_err(|(_, error)| error).expect("umount"),
+    match fs.mount {
+        Some(_) => fs.unmount(),
         None => {
             let dir = fs.dir.clone();
             let umount =

@@ -4,7 +4,7 @@
 
 use crate::{
     env::Env,
-    fs::Fs,
+    fs::{settle, Fs},
     loopdev::{self, LoopDevice},
     model::{Answer, Model, Served},
     sys, system,
@@ -13,7 +13,7 @@ use crate::{
 use nix::unistd::syncfs;
 use rawfuse::{
     abi::{self, Opcode},
-    answer_init, Errno, InitConfig,
+    Errno, InitConfig,
 };
 use std::{fs::File, path::Path};
 
@@ -27,10 +27,7 @@ tests![
 /// A file system on a block device, with a directory of it that is open.
 pub(super) fn on_block_device(env: &Env, options: &str) -> (LoopDevice, Served, File) {
     let (device, fs) = loopdev::mount(env, options).expect("mount");
-    let init = crate::fs::next(&fs.channel);
-    answer_init(&fs.channel, &init.request(), &InitConfig::default())
-        .expect("INIT answered")
-        .expect("the same major version");
+    settle(&fs.channel, &InitConfig::default());
     let served = Served::new(fs, Model::cached());
     let root = sys::open(&served.dir).expect("open");
     served.clear_log();
