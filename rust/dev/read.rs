@@ -101,7 +101,7 @@ pub(super) fn read(line: &Line, to: &mut impl Sink, wait: bool) -> Result<usize>
             }
             Work::Forgets { unique, forgets } => {
                 let read = forget(to, unique, &forgets);
-                if let (Ok(len), true) = (read, trace::is_forgets_enabled()) {
+                if let Ok(len) = read {
                     let count = forgets.len() as u64;
                     // CAST: It fits into the buffer of one read.
                     trace::forgets(connection.id(), unique, count, len as u32);

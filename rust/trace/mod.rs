@@ -31,19 +31,6 @@ pub(crate) fn is_interrupt_enabled() -> bool {
     }
 }
 
-/// Whether anybody listens to [`forgets`].
-#[inline]
-pub(crate) fn is_forgets_enabled() -> bool {
-    // SAFETY: As in `is_request_enabled`.
-    unsafe {
-        static_branch_unlikely!(
-            bindings::__tracepoint_rust_fuse_forgets,
-            bindings::tracepoint,
-            key
-        )
-    }
-}
-
 /// What a request is called.
 #[derive(Clone, Copy)]
 pub(crate) struct Named {
@@ -92,6 +79,14 @@ pub(crate) fn interrupt(named: Named, step: u8, depth: u64) {
 
 /// A daemon has read `count` forgets in one message of `len` bytes.
 pub(crate) fn forgets(connection: u32, unique: u64, count: u64, len: u32) {
-    // SAFETY: As in `request`.
-    unsafe { bindings::rust_do_trace_rust_fuse_forgets(connection, unique, count, len) };
+    // SAFETY: As in `is_request_enabled` and `request`.
+    unsafe {
+        if static_branch_unlikely!(
+            bindings::__tracepoint_rust_fuse_forgets,
+            bindings::tracepoint,
+            key
+        ) {
+            bindings::rust_do_trace_rust_fuse_forgets(connection, unique, count, len);
+        }
+    }
 }
