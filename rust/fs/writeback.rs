@@ -25,7 +25,7 @@ use kernel::{
     alloc::AllocError,
     new_condvar, new_mutex,
     prelude::*,
-    sync::{Arc, CondVar, Mutex},
+    sync::{Arc, CondVar, Mutex, UniqueArc},
 };
 
 /// What an inode has to do with writing back.
@@ -196,11 +196,10 @@ fn submit(inode: &INode, batch: KBox<Link<Batch>>) {
 fn send(inode: &INode, mut batch: KBox<Link<Batch>>) {
     let batch = &mut batch.value;
     let connection = &Mount::of(inode).connection;
-    // What must reach the daemon waits for memory.
-    let done = insist(|| {
-        let file = batch.file.clone();
-        Arc::new(Done { file }, GFP_KERNEL)
-    });
+    // What must reach the daemon waits for memory. Nothing is done while there is none.
+    let memory = insist(|| UniqueArc::new_uninit(GFP_KERNEL));
+    let file = batch.file.clone();
+    let done: Arc<Done> = memory.write(Done { file }).into();
     let reaches = inode.size().saturating_sub(batch.position);
     let len = usize::try_from(reaches).map_or(batch.len, |reaches| batch.len.min(reaches));
     let parts = core::mem::take(&mut batch.parts);
