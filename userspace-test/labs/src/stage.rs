@@ -9,7 +9,7 @@ use fuseq::{
     trace::Place,
 };
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs::{self, File},
     io::{BufReader, Read},
     path::{Path, PathBuf},
@@ -33,6 +33,16 @@ pub struct Stage {
 pub struct Job {
     command: String,
     child: Child,
+}
+
+/// A machine that had other things to do kept a lab from showing what it shows on most days.
+#[derive(Debug)]
+pub struct OutOfLuck;
+
+impl fmt::Display for OutOfLuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("threads ran in another order than they mostly do")
+    }
 }
 
 /// What a command came to.
@@ -171,6 +181,13 @@ impl Stage {
         ensure!(is_so, "it does not show that {what}");
         println!("  -> {what}");
         Ok(())
+    }
+
+    /// The same of what depends on which thread runs when, as it mostly does: otherwise the lab is
+    /// [performed again](OutOfLuck).
+    pub fn mostly_shows(&self, what: &str, is_so: bool) -> Result<()> {
+        self.shows(what, is_so)
+            .map_err(|error| error.context(OutOfLuck))
     }
 
     /// Waits until something is so.
