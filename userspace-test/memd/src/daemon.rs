@@ -171,8 +171,13 @@ impl Daemon {
         answer_init(channel, request, &config).map(drop)
     }
 
-    /// Does what is asked, and puts together what it gives back.
-    fn answer(&self, request: &Request<'_>, reply: &mut Vec<u8>) -> io::Result<()> {
+    /// Does what is asked, and puts together what it gives back: for one who serves in a way of their
+    /// own.
+    ///
+    /// # Errors
+    ///
+    /// What belongs into the answer.
+    pub fn answer(&self, request: &Request<'_>, reply: &mut Vec<u8>) -> io::Result<()> {
         let (nodeid, unique, store) = (request.nodeid(), request.unique(), &self.store);
         let Ok(operation) = request.operation() else {
             return Err(Errno::EINVAL.into());

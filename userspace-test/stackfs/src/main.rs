@@ -1,25 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A file system that is stacked on a directory: what is in that is seen here, and what is done
-//! here is done there.
+//! Mounts a file system that is stacked on a directory.
 //!
 //! It is the one that "To FUSE or Not to FUSE" measures (Vangoor et al., FAST 2017), with its two
 //! sets of options: none, which is what FUSE was at first, a page at a time by one thread; and
 //! `--optimised`, which is all that makes it faster.
 
-mod attr;
-mod data;
-mod fs;
-mod names;
-mod nodes;
-mod open;
-mod serve;
-mod splice;
-mod xattr;
-
 use anyhow::{Context, Result};
 use clap::Parser;
-use fs::{Config, Stack};
 use rawfuse::{
     abi::{init_flags, open_flags},
     handshake, Buffer, Channel, InitConfig, Kind, MountOptions,
@@ -28,7 +16,7 @@ use rustix::{
     fs::Mode,
     process::{getrlimit, setrlimit, umask, Resource, Rlimit},
 };
-use serve::Server;
+use stackfs::{Config, Server, Stack};
 use std::path::PathBuf;
 
 /// The most data in one request: a page, as in the beginning, or large.
