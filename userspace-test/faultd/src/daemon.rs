@@ -27,11 +27,29 @@ use zerocopy::IntoBytes;
 /// What rubbish is made of: as a mode, that of a symbolic link; as a number, an absurd one.
 const RUBBISH: u8 = 0xa5;
 
+/// What is served: it knows the right answers.
+pub trait Files: Send + Sync {
+    /// Does what a request asks for, and gives what belongs into its answer, behind the header. There is
+    /// no `INIT` and no `INTERRUPT` among them.
+    ///
+    /// # Errors
+    ///
+    /// What belongs into its answer, too.
+    fn answer(&self, request: &Request<'_>) -> Result<Vec<u8>, Errno>;
+}
+
+impl Files for Mutex<Tree> {
+    fn answer(&self, request: &Request<'_>) -> Result<Vec<u8>, Errno> {
+        let tree = self.lock();
+        tree.unwrap_or_else(PoisonError::into_inner).answer(request)
+    }
+}
+
 /// Who serves.
 pub struct Daemon {
     channel: Channel,
     script: Script,
-    tree: Mutex<Tree>,
+    files: Arc<dyn Files>,
     config: InitConfig,
     /// Say what happens.
     verbose: bool,
@@ -82,7 +100,7 @@ impl Daemon {
     pub fn new(
         channel: Channel,
         script: Script,
-        tree: Tree,
+        files: Arc<dyn Files>,
         config: InitConfig,
         verbose: bool,
     ) -> Self {
@@ -90,7 +108,7 @@ impl Daemon {
         Self {
             channel,
             script,
-            tree: Mutex::new(tree),
+            files,
             config,
             verbose,
             interrupts: Interrupts::default(),
@@ -244,11 +262,7 @@ impl Daemon {
                 self.interrupts.add(arg.unique);
                 Ok(Vec::new())
             }
-            _ => {
-                let tree = self.tree.lock();
-                tree.unwrap_or_else(PoisonError::into_inner)
-                    .answer(&request)
-            }
+            _ => self.files.answer(&request),
         };
         job.right = Some(right.clone());
         right

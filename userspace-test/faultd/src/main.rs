@@ -4,24 +4,17 @@
 //! not at all, or dies. It is for finding out what the kernel, and programs, make of that.
 //!
 //! The language of scripts is told of in `docs/FAULTD.md` and, in short, by `faultd --help`; the files
-//! that are served are told of in [`tree`].
-
-mod daemon;
-mod script;
-mod tree;
-mod waits;
+//! that are served are told of in [`Tree`].
 
 use anyhow::{anyhow, bail, Context, Result};
 use clap::Parser;
-use daemon::Daemon;
+use faultd::{Daemon, Script, Tree};
 use rawfuse::{abi::init_flags, in_threads, Channel, InitConfig, Kind, Mounted};
-use script::Script;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
-use tree::Tree;
 
 /// What `--help` says of scripts.
 const LANGUAGE: &str = "\
@@ -189,7 +182,7 @@ fn main() -> Result<()> {
         // This is another process from here on; the first one ends.
         nix::unistd::daemon(false, false)?;
     }
-    let tree = Tree::new(cli.valid);
+    let tree = Arc::new(Mutex::new(Tree::new(cli.valid)));
     let daemon = Arc::new(Daemon::new(channel, script, tree, cli.config(), cli.debug));
     in_threads(cli.threads, || daemon.serve())?;
     drop(mounted);
