@@ -164,6 +164,21 @@ impl Channel {
         })
     }
 
+    /// Ties this device, which is fresh, to the connection that `other` is tied to: each of them has
+    /// requests of its own to answer, which both find in the same queues (`FUSE_DEV_IOC_CLONE`).
+    ///
+    /// # Errors
+    ///
+    /// EINVAL when it is tied to one already, or `other` is not.
+    #[allow(unsafe_code)]
+    pub fn clone_of(&self, other: &Channel) -> io::Result<()> {
+        nix::ioctl_read!(clone, abi::DEV_IOC_MAGIC, 0, u32);
+        let mut fd = other.number() as u32;
+        // SAFETY: The argument is the number that the command reads.
+        unsafe { clone(self.file.as_raw_fd(), &mut fd) }?;
+        Ok(())
+    }
+
     /// Ties this device, which is fresh, to the connection of a mount that was made with the option
     /// `recover`, by its number: to the last one that was closed, it is the successor. Not in Linux.
     ///

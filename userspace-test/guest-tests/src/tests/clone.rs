@@ -56,7 +56,7 @@ fn clone_into(new: &Channel, fd: i32) -> io::Result<usize> {
 #[track_caller]
 fn clone(env: &Env, channel: &Channel) -> Channel {
     let new = Channel::open(&env.kind).unwrap();
-    clone_into(&new, channel.number()).expect("a clone");
+    new.clone_of(channel).expect("a clone");
     new
 }
 
