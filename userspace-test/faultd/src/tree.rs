@@ -13,7 +13,7 @@
 //!
 //! What is made gets the numbers that follow.
 
-use libc::{S_IFDIR, S_IFMT, S_IFREG};
+use libc::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 use rawfuse::{
     abi::{self, fattr, ROOT_ID},
     DirEntries, Errno, Operation, Request,
@@ -21,13 +21,16 @@ use rawfuse::{
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    sync::Arc,
 };
 use zerocopy::{Immutable, IntoBytes};
 
 /// The largest a file may be.
 const MAX_SIZE: u64 = 64 << 20;
 
-/// All files.
+/// All files. A copy shares what is in them until one of the two is written to.
+#[derive(Clone)]
 pub struct Tree {
     nodes: HashMap<u64, Node>,
     next: u64,
@@ -35,18 +38,18 @@ pub struct Tree {
     valid: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Node {
     mode: u32,
     uid: u32,
     gid: u32,
     mtime: u64,
-    /// Of a file.
-    data: Vec<u8>,
+    /// Of a file; what a symbolic link says.
+    data: Arc<Vec<u8>>,
     /// Of a directory.
     names: BTreeMap<OsString, u64>,
-    /// It has a name.
-    named: bool,
+    /// How many names it has.
+    links: u32,
     /// How often the kernel has looked it up and not forgotten it.
     lookups: u64,
 }
@@ -59,8 +62,18 @@ impl Node {
 
 type Answer = Result<Vec<u8>, Errno>;
 
-fn bytes<T: IntoBytes + Immutable>(out: &T) -> Answer {
+fn bytes<T: IntoBytes + Immutable + ?Sized>(out: &T) -> Answer {
     Ok(out.as_bytes().to_vec())
+}
+
+/// A node that a request makes. It has no name yet.
+fn node_of(request: &Request<'_>, mode: u32) -> Node {
+    Node {
+        mode,
+        uid: request.header().uid,
+        gid: request.header().gid,
+        ..Default::default()
+    }
 }
 
 impl Tree {
@@ -68,7 +81,7 @@ impl Tree {
     pub fn new(valid: u64) -> Self {
         let root = Node {
             mode: S_IFDIR | 0o755,
-            named: true,
+            links: 1,
             ..Default::default()
         };
         let mut tree = Self {
@@ -78,13 +91,14 @@ impl Tree {
         };
         let big: String = (0..1 << 16).map(|at| format!("{:15}\n", at * 16)).collect();
         let mut add = |dir, name: &str, mode, data: &str| {
-            let node = Node {
+            let made = tree.insert(Node {
                 mode,
-                data: data.into(),
-                named: true,
+                data: Arc::new(data.into()),
                 ..Default::default()
-            };
-            tree.insert(dir, name.as_ref(), node)
+            });
+            // The first files have different names, and directories that are there.
+            let _ = tree.name(dir, name.as_ref(), made);
+            made
         };
         add(ROOT_ID, "hello", S_IFREG | 0o644, "Hello World!\n");
         add(ROOT_ID, "big", S_IFREG | 0o644, &big);
@@ -95,12 +109,15 @@ impl Tree {
         tree
     }
 
-    fn insert(&mut self, dir: u64, name: &OsStr, node: Node) -> u64 {
+    /// The same files; names and attributes stay valid for so many seconds.
+    pub fn valid_for(mut self, seconds: u64) -> Self {
+        self.valid = seconds;
+        self
+    }
+
+    fn insert(&mut self, node: Node) -> u64 {
         let nodeid = self.next;
         self.next += 1;
-        if let Some(dir) = self.nodes.get_mut(&dir) {
-            dir.names.insert(name.into(), nodeid);
-        }
         self.nodes.insert(nodeid, node);
         nodeid
     }
@@ -141,6 +158,8 @@ impl Tree {
             }
             Operation::Write { arg, data } => self.write(nodeid, arg.offset, data),
             Operation::Readdir(arg) => self.readdir(nodeid, arg),
+            Operation::Readdirplus(arg) => self.readdirplus(nodeid, arg),
+            Operation::Readlink => bytes(&self.node(nodeid)?.data[..]),
             Operation::Mknod { arg, name } => {
                 let made = self.make(request, name, arg.mode)?;
                 bytes(&self.entry(made)?)
@@ -153,6 +172,21 @@ impl Tree {
                 let made = self.make(request, name, arg.mode)?;
                 let entry = self.entry(made)?;
                 Ok([entry.as_bytes(), abi::OpenOut::default().as_bytes()].concat())
+            }
+            Operation::Tmpfile { arg, .. } => {
+                let made = self.insert(node_of(request, arg.mode));
+                let entry = self.entry(made)?;
+                Ok([entry.as_bytes(), abi::OpenOut::default().as_bytes()].concat())
+            }
+            Operation::Symlink { name, target } => {
+                let made = self.make(request, name, S_IFLNK | 0o777)?;
+                self.node_mut(made)?.data = Arc::new(target.as_bytes().into());
+                bytes(&self.entry(made)?)
+            }
+            Operation::Link { arg, name } => {
+                self.node(arg.oldnodeid)?;
+                self.name(nodeid, name, arg.oldnodeid)?;
+                bytes(&self.entry(arg.oldnodeid)?)
             }
             Operation::Unlink { name } | Operation::Rmdir { name } => {
                 let child = self.child(nodeid, name)?;
@@ -211,7 +245,12 @@ impl Tree {
         })
     }
 
-    fn attr_out(&self, nodeid: u64) -> Result<abi::AttrOut, Errno> {
+    /// The attributes of a node.
+    ///
+    /// # Errors
+    ///
+    /// ESTALE when there is none of that number.
+    pub fn attr_out(&self, nodeid: u64) -> Result<abi::AttrOut, Errno> {
         let node = self.node(nodeid)?;
         let size = node.data.len() as u64;
         let attr = abi::Attr {
@@ -220,11 +259,8 @@ impl Tree {
             blocks: size.div_ceil(512),
             mtime: node.mtime,
             mode: node.mode,
-            nlink: match (node.named, node.is_dir()) {
-                (false, _) => 0,
-                (true, false) => 1,
-                (true, true) => 2,
-            },
+            // A directory's own dot is one, too.
+            nlink: node.links + u32::from(node.is_dir() && node.links > 0),
             uid: node.uid,
             gid: node.gid,
             blksize: 4096,
@@ -244,7 +280,7 @@ impl Tree {
             if arg.size > MAX_SIZE {
                 return Err(Errno::EFBIG);
             }
-            node.data.resize(arg.size as usize, 0);
+            Arc::make_mut(&mut node.data).resize(arg.size as usize, 0);
         }
         if set(fattr::MODE) {
             node.mode = node.mode & S_IFMT | arg.mode & !S_IFMT;
@@ -268,24 +304,49 @@ impl Tree {
             return Err(Errno::EFBIG);
         }
         let (start, end) = (offset as usize, end as usize);
-        if node.data.len() < end {
-            node.data.resize(end, 0);
+        let there = Arc::make_mut(&mut node.data);
+        if there.len() < end {
+            there.resize(end, 0);
         }
-        node.data[start..end].copy_from_slice(data);
+        there[start..end].copy_from_slice(data);
         bytes(&abi::WriteOut {
             size: data.len() as u32,
             padding: 0,
         })
     }
 
+    /// The entries of a directory: their offsets, names and nodes.
+    fn entries(&self, nodeid: u64) -> Result<Vec<(u64, OsString, u64)>, Errno> {
+        let own = [(OsString::from("."), nodeid), ("..".into(), ROOT_ID)];
+        let names = self.node(nodeid)?.names.clone();
+        let all = own.into_iter().chain(names);
+        Ok((1..)
+            .zip(all)
+            .map(|(off, (name, nodeid))| (off, name, nodeid))
+            .collect())
+    }
+
     fn readdir(&self, nodeid: u64, arg: &abi::ReadIn) -> Answer {
-        let own = [(OsStr::new("."), nodeid), (OsStr::new(".."), ROOT_ID)];
-        let names = &self.node(nodeid)?.names;
-        let names = names.iter().map(|(name, nodeid)| (&name[..], *nodeid));
         let mut entries = DirEntries::new(arg.size as usize);
-        for (off, (name, nodeid)) in (1..).zip(own.into_iter().chain(names)) {
+        for (off, name, nodeid) in self.entries(nodeid)? {
             let kind = (self.node(nodeid)?.mode >> 12) as u8;
-            if off > arg.offset && !entries.push(nodeid, off, kind, name) {
+            if off > arg.offset && !entries.push(nodeid, off, kind, &name) {
+                break;
+            }
+        }
+        Ok(entries.into_bytes())
+    }
+
+    fn readdirplus(&mut self, nodeid: u64, arg: &abi::ReadIn) -> Answer {
+        let mut entries = DirEntries::new(arg.size as usize);
+        for (off, name, nodeid) in self.entries(nodeid)? {
+            let kind = (self.node(nodeid)?.mode >> 12) as u8;
+            // The dots count as names, not as looked up.
+            let look_up = || match off {
+                1 | 2 => abi::EntryOut::default(),
+                _ => self.entry(nodeid).unwrap_or_default(),
+            };
+            if off > arg.offset && !entries.push_plus(nodeid, off, kind, &name, look_up) {
                 break;
             }
         }
@@ -293,19 +354,24 @@ impl Tree {
     }
 
     fn make(&mut self, request: &Request<'_>, name: &OsStr, mode: u32) -> Result<u64, Errno> {
-        match self.child(request.nodeid(), name) {
+        let made = self.insert(node_of(request, mode));
+        let named = self.name(request.nodeid(), name, made);
+        if named.is_err() {
+            self.nodes.remove(&made);
+        }
+        named.and(Ok(made))
+    }
+
+    /// Gives a node a name, or one more.
+    fn name(&mut self, dir: u64, name: &OsStr, nodeid: u64) -> Result<(), Errno> {
+        match self.child(dir, name) {
             Err(Errno::ENOENT) => {}
             Ok(_) => return Err(Errno::EEXIST),
             Err(error) => return Err(error),
         }
-        let node = Node {
-            mode,
-            uid: request.header().uid,
-            gid: request.header().gid,
-            named: true,
-            ..Default::default()
-        };
-        Ok(self.insert(request.nodeid(), name, node))
+        self.node_mut(dir)?.names.insert(name.into(), nodeid);
+        self.node_mut(nodeid)?.links += 1;
+        Ok(())
     }
 
     fn check_empty(&self, nodeid: u64) -> Result<(), Errno> {
@@ -320,7 +386,7 @@ impl Tree {
         let taken = self.node_mut(dir)?.names.remove(name);
         let nodeid = taken.ok_or(Errno::ENOENT)?;
         let node = self.node_mut(nodeid)?;
-        node.named = false;
+        node.links -= 1;
         self.forget(nodeid, 0);
         Ok(())
     }
@@ -345,9 +411,97 @@ impl Tree {
     fn forget(&mut self, nodeid: u64, count: u64) {
         if let Some(node) = self.nodes.get_mut(&nodeid) {
             node.lookups = node.lookups.saturating_sub(count);
-            if node.lookups == 0 && !node.named {
+            if node.lookups == 0 && node.links == 0 {
                 self.nodes.remove(&nodeid);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rawfuse::{abi::Opcode, Buffer};
+
+    fn ask(tree: &mut Tree, opcode: Opcode, nodeid: u64, body: &[&[u8]]) -> Answer {
+        let body = body.concat();
+        let header = abi::InHeader {
+            len: (size_of::<abi::InHeader>() + body.len()) as u32,
+            opcode: opcode as u32,
+            unique: 2,
+            nodeid,
+            ..Default::default()
+        };
+        let mut buffer = Buffer::new(header.len as usize);
+        let len = header.len as usize;
+        buffer.bytes_mut()[..len].copy_from_slice(&[header.as_bytes(), &body].concat());
+        tree.answer(&Request::new(&buffer.bytes()[..len]).unwrap())
+    }
+
+    fn nodeid(answer: Answer) -> u64 {
+        u64::from_ne_bytes(answer.unwrap()[..8].try_into().unwrap())
+    }
+
+    #[test]
+    fn a_link_says_what_it_was_told() {
+        let mut tree = Tree::new(0);
+        let made = nodeid(ask(
+            &mut tree,
+            Opcode::Symlink,
+            ROOT_ID,
+            &[b"link\0", b"dir/a\0"],
+        ));
+        assert_eq!(
+            ask(&mut tree, Opcode::Readlink, made, &[]).unwrap(),
+            b"dir/a"
+        );
+    }
+
+    #[test]
+    fn what_has_two_names_outlives_one() {
+        let mut tree = Tree::new(0);
+        let hello = nodeid(ask(&mut tree, Opcode::Lookup, ROOT_ID, &[b"hello\0"]));
+        let link = abi::LinkIn { oldnodeid: hello };
+        let other = ask(
+            &mut tree,
+            Opcode::Link,
+            ROOT_ID,
+            &[link.as_bytes(), b"other\0"],
+        );
+        assert_eq!(nodeid(other), hello);
+        let again = ask(
+            &mut tree,
+            Opcode::Link,
+            ROOT_ID,
+            &[link.as_bytes(), b"other\0"],
+        );
+        assert_eq!(again, Err(Errno::EEXIST));
+        ask(&mut tree, Opcode::Unlink, ROOT_ID, &[b"hello\0"]).unwrap();
+        let all = abi::ForgetIn { nlookup: 2 };
+        ask(&mut tree, Opcode::Forget, hello, &[all.as_bytes()]).unwrap();
+        assert_eq!(
+            nodeid(ask(&mut tree, Opcode::Lookup, ROOT_ID, &[b"other\0"])),
+            hello
+        );
+        ask(&mut tree, Opcode::Unlink, ROOT_ID, &[b"other\0"]).unwrap();
+        let one = abi::ForgetIn { nlookup: 1 };
+        ask(&mut tree, Opcode::Forget, hello, &[one.as_bytes()]).unwrap();
+        assert_eq!(
+            ask(&mut tree, Opcode::Getattr, hello, &[&[0; 16]]),
+            Err(Errno::ESTALE)
+        );
+    }
+
+    #[test]
+    fn a_listing_with_attributes_counts_as_looked_up() {
+        let mut tree = Tree::new(0);
+        let arg = abi::ReadIn {
+            size: 4096,
+            ..Default::default()
+        };
+        let listed = ask(&mut tree, Opcode::Readdirplus, 4, &[arg.as_bytes()]).unwrap();
+        assert_eq!(listed.len() % 8, 0);
+        let counts = [4, 5, 6, 7].map(|nodeid| tree.nodes[&nodeid].lookups);
+        assert_eq!(counts, [0, 1, 1, 1]);
     }
 }
