@@ -53,6 +53,7 @@ mod init;
 mod mount;
 mod mounted;
 mod operation;
+mod pipes;
 mod request;
 mod threads;
 
@@ -64,5 +65,6 @@ pub use init::{answer_init, handshake, settle, InitConfig, Session};
 pub use mount::{Kind, Mount, MountOptions};
 pub use mounted::Mounted;
 pub use operation::Operation;
+pub use pipes::{is_large, Pipes, Taken};
 pub use request::{Args, Malformed, Request};
 pub use threads::in_threads;

@@ -10,7 +10,6 @@ mod names;
 mod nodes;
 mod open;
 mod serve;
-mod splice;
 mod xattr;
 
 pub use fs::{Config, Stack};

@@ -2,12 +2,10 @@
 
 //! Serving: threads that take requests and answer them.
 
-use crate::{
-    data::written,
-    fs::Stack,
-    splice::{is_large, Pipes, Taken},
+use crate::{data::written, fs::Stack};
+use rawfuse::{
+    abi, in_threads, is_large, Buffer, Channel, Errno, Operation, Pipes, Request, Taken,
 };
-use rawfuse::{abi, in_threads, Buffer, Channel, Errno, Operation, Request};
 use std::io;
 use zerocopy::IntoBytes;
 

@@ -162,8 +162,7 @@ fn signals_stop_when_turned_off(env: &Env) {
 
 fn clone(env: &Env, channel: &Channel) -> Channel {
     let new = Channel::open(&env.kind).unwrap();
-    let mut arg = u64::from(channel.number() as u32);
-    sys::ioctl(new.as_fd(), abi::DEV_IOC_CLONE, &mut arg).expect("a clone");
+    new.clone_of(channel).expect("a clone");
     new
 }
 

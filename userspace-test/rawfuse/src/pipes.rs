@@ -3,7 +3,7 @@
 //! Data that moves between files and the device by way of pipes, without being copied to this
 //! process.
 
-use rawfuse::{abi, Buffer, Channel, Request};
+use crate::{abi, Buffer, Channel, Request};
 use rustix::{
     fd::OwnedFd,
     io::{read, retry_on_intr, write, Errno, Result},
@@ -53,6 +53,11 @@ impl Pipe {
 }
 
 /// One thread's pipes.
+///
+/// # Errors
+///
+/// What its functions give is what `splice(2)`, `read(2)` and `write(2)` say. After one, and when a
+/// `WRITE` was not written as a whole, something may be left in the pipes: [`clear`](Self::clear) them.
 pub struct Pipes {
     /// From the device, or from a file.
     data: Pipe,
