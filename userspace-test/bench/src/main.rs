@@ -3,8 +3,8 @@
 //! Counts what operations on a file system cost: caller, kernel and daemon together.
 //!
 //! The figures are nanoseconds of the monotonic clock. In a guest that runs with `--icount` each
-//! is one instruction, and the same from run to run within a few percent. Elsewhere they are times,
-//! and worth little.
+//! is one instruction, and the same from run to run within a few percent. Elsewhere they are times
+//! (`--timed`), which say something beside those of another module on the same machine.
 //!
 //! Prints a line for each: `name=stat unit=instructions value=16400`. `make bench` compares what
 //! this says of `rust_fuse`, C FUSE and tmpfs.
@@ -25,7 +25,7 @@ use nix::{
     unistd::{pipe, read, write},
 };
 use rawfuse::Kind;
-use rows::ROWS;
+use rows::{Row, ROWS, TIMED};
 use std::{
     fs, io,
     os::fd::OwnedFd,
@@ -40,6 +40,10 @@ struct Cli {
     /// Which file system
     #[arg(long, value_enum, default_value = "fuse")]
     on: On,
+
+    /// Measure what is measured in time, in nanoseconds
+    #[arg(long, conflicts_with_all = ["forever", "names"])]
+    timed: bool,
 
     /// Measure the first of them over and over, and say so each time
     #[arg(long)]
@@ -91,18 +95,22 @@ fn run(cli: &Cli) -> io::Result<()> {
             report(PING_PONG, "instructions", pipe_ping_pong()?);
         }
     }
+    if cli.timed {
+        return TIMED
+            .iter()
+            .try_for_each(|row| measure(row, kind, &dir, "nanoseconds"));
+    }
     for row in ROWS.iter().filter(|row| wanted(row.name)) {
         loop {
-            let result = match kind {
-                Some(kind) => served(kind, row.daemon, &dir, row.run),
-                None => (row.run)(&dir),
-            };
-            let named = |error| io::Error::other(format!("{}: {error}", row.name));
-            report(row.name, "instructions", result.map_err(named)?);
+            measure(row, kind, &dir, "instructions")?;
             if !cli.forever {
                 break;
             }
         }
+    }
+    if let Some(kind) = kind.filter(|_| wanted(REQUEST)) {
+        let bytes = served(kind, Daemon::ONE, &dir, memory::per_request)?;
+        report(REQUEST, "bytes", bytes);
     }
     if let Some(kind) = kind.filter(|_| wanted(INODE)) {
         let memory = served(kind, Daemon::ONE, &dir, memory::per_inode)?;
@@ -112,7 +120,18 @@ fn run(cli: &Cli) -> io::Result<()> {
     Ok(())
 }
 
+fn measure(row: &Row, kind: Option<Kind>, dir: &Path, unit: &str) -> io::Result<()> {
+    let result = match kind {
+        Some(kind) => served(kind, row.daemon, dir, row.run),
+        None => (row.run)(dir),
+    };
+    let named = |error| io::Error::other(format!("{}: {error}", row.name));
+    report(row.name, unit, result.map_err(named)?);
+    Ok(())
+}
+
 const PING_PONG: &str = "pipe-ping-pong";
+const REQUEST: &str = "request-slab";
 const INODE: &str = "inode-slab";
 const INODE_DROPPED: &str = "inode-slab-dropped";
 
@@ -156,7 +175,7 @@ fn served<T>(
     let target = dir.join("mount");
     fs::create_dir_all(&target)?;
     let (channel, mount) = daemon::mount(kind, &target)?;
-    let child = Child::start(|| daemon.serve(&channel))?;
+    let child = Child::start(|| daemon.serve(kind, &channel))?;
     drop(channel);
     let result = action(&target);
     drop(mount);

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel keeps of each file that was looked up.
+//! What the kernel keeps of files that were looked up, and of requests.
 
-use crate::{sys::getdents, tree};
+use crate::{
+    sys::{getdents, Reads, PAGE},
+    tree,
+};
 use nix::sys::statvfs::statvfs;
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     thread::sleep,
     time::Duration,
@@ -48,6 +52,29 @@ pub fn per_inode(dir: &Path) -> io::Result<PerInode> {
         held: held / tree::MILLION_FILES,
         kept: kept / tree::MILLION_FILES,
     })
+}
+
+/// How many requests there are at once.
+const REQUESTS: u32 = 4096;
+
+/// What a request takes, bytes of slab: a READ of a page that nobody waits for, from its making to its
+/// reply.
+pub fn per_request(dir: &Path) -> io::Result<u64> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(dir.join(tree::HELD))?;
+    let mut reads = Reads::new(&file, REQUESTS)?;
+    drop_unused()?;
+    let before = slab()?;
+    for index in 0..u64::from(REQUESTS) {
+        reads.begin(index % (tree::DATA_SIZE / PAGE) as u64 * PAGE as u64)?;
+    }
+    let held = slab()?.saturating_sub(before);
+    // Now the daemon answers them.
+    statvfs(dir)?;
+    reads.end_all()?;
+    Ok(held / u64::from(REQUESTS))
 }
 
 /// Drops what is in caches and not in use, and gives daemons the time to hear of it.

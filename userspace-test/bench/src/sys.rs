@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 
+use io_uring::{opcode, types::Fd, IoUring};
 use nix::{
     sys::{
         signal::{kill, Signal},
@@ -11,7 +12,7 @@ use nix::{
     },
     unistd::{fork, ForkResult, Pid},
 };
-use std::{fs::File, io, os::fd::AsRawFd, process::exit, ptr};
+use std::{fs::File, io, mem, os::fd::AsRawFd, process::exit, ptr};
 
 /// The size of a page.
 pub const PAGE: usize = 4096;
@@ -52,17 +53,100 @@ pub fn getdents(dir: &File, buffer: &mut [u8]) -> io::Result<usize> {
     check(unsafe { libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), start, len) })
 }
 
-/// A file in memory, shared and writable, all of it from its start.
+/// Reads of a page each that are under way, of one file.
+pub struct Reads<'a> {
+    ring: IoUring,
+    file: &'a File,
+    /// Where each of them reads to, page by page.
+    map: Map,
+    /// The pages that none reads to.
+    free: Vec<usize>,
+}
+
+impl<'a> Reads<'a> {
+    /// None, and up to `depth` at once.
+    pub fn new(file: &'a File, depth: u32) -> io::Result<Self> {
+        let map = Map::anonymous(depth as usize * PAGE)?;
+        map.write(0, map.len);
+        Ok(Self {
+            ring: IoUring::new(depth)?,
+            file,
+            map,
+            free: (0..depth as usize).collect(),
+        })
+    }
+
+    /// Begins one at `offset`, if there are fewer than there may be.
+    pub fn begin(&mut self, offset: u64) -> io::Result<bool> {
+        let Some(page) = self.free.pop() else {
+            return Ok(false);
+        };
+        let place = self.map.start.wrapping_add(page * PAGE);
+        let entry = opcode::Read::new(Fd(self.file.as_raw_fd()), place, PAGE as u32)
+            .offset(offset)
+            .build()
+            .user_data(page as u64);
+        // SAFETY: The memory stays until all has been waited for, or else (see `drop`) for good.
+        unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)?;
+        self.ring.submit()?;
+        Ok(true)
+    }
+
+    /// Waits until one has ended, or more.
+    pub fn end_some(&mut self) -> io::Result<()> {
+        self.ring.submit_and_wait(1)?;
+        for entry in self.ring.completion() {
+            if entry.result() < 0 {
+                return Err(io::Error::from_raw_os_error(-entry.result()));
+            }
+            self.free.push(entry.user_data() as usize);
+        }
+        Ok(())
+    }
+
+    /// Waits until all have ended.
+    pub fn end_all(&mut self) -> io::Result<()> {
+        while self.free.len() * PAGE < self.map.len {
+            self.end_some()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reads<'_> {
+    fn drop(&mut self) {
+        if self.free.len() * PAGE < self.map.len {
+            // The kernel still writes there.
+            mem::forget(mem::replace(&mut self.map, Map::EMPTY));
+        }
+    }
+}
+
+/// Memory, shared and writable: a file's from its start, or nobody's.
 pub struct Map {
     start: *mut u8,
     len: usize,
 }
 
 impl Map {
+    const EMPTY: Self = Self {
+        start: ptr::null_mut(),
+        len: 0,
+    };
+
     /// Maps the first `len` bytes of `file`.
     pub fn new(file: &File, len: usize) -> io::Result<Self> {
+        Self::with(libc::MAP_SHARED, file.as_raw_fd(), len)
+    }
+
+    /// `len` bytes of memory.
+    fn anonymous(len: usize) -> io::Result<Self> {
+        Self::with(libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, len)
+    }
+
+    fn with(kind: libc::c_int, fd: libc::c_int, len: usize) -> io::Result<Self> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        let (anywhere, kind, fd) = (ptr::null_mut(), libc::MAP_SHARED, file.as_raw_fd());
+        let anywhere = ptr::null_mut();
         // SAFETY: New memory, anywhere.
         let start = unsafe { libc::mmap(anywhere, len, access, kind, fd, 0) };
         if start == libc::MAP_FAILED {
@@ -107,7 +191,7 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: Nobody uses it any more.
+        // SAFETY: Nobody uses it any more. Of an empty one there is nothing to unmap.
         unsafe { libc::munmap(self.start.cast(), self.len) };
     }
 }

@@ -17,6 +17,8 @@ pub const NEW: &str = "new";
 pub const DATA: &str = "data";
 /// The same, past the page cache.
 pub const DIRECT: &str = "direct";
+/// A file of [`DATA_SIZE`] bytes whose daemon reads nothing until it is asked for `statfs(2)`.
+pub const HELD: &str = "held";
 /// A directory with [`MANY_FILES`] in it.
 pub const MANY: &str = "many";
 /// A directory with [`MILLION_FILES`] in it.
@@ -41,7 +43,7 @@ pub fn name(index: u64) -> [u8; 8] {
     name
 }
 
-/// Makes all but [`MILLION`] in `dir`.
+/// Makes all but [`HELD`] and [`MILLION`] in `dir`.
 pub fn make(dir: &Path) -> io::Result<()> {
     for file in [FILE, CACHED] {
         fs::write(dir.join(file), "")?;
