@@ -2,8 +2,8 @@
 # Runs in a guest whose root is this machine's own: test suites by others, over stackfs, which is
 # stacked on a tmpfs.
 #
-#   suites DIRECTORY-OF-THE-SUITES FSX-OPERATIONS FIO-SIZE TREE
-suites=$1 operations=$2 size=$3 tree=$4
+#   suites DIRECTORY-OF-THE-SUITES FSX-OPERATIONS FIO-SIZE TREE STRESS-SECONDS WORDS
+suites=$1 operations=$2 size=$3 tree=$4 seconds=$5 words=$6
 below=/mnt/below fs=/mnt/fs
 failed=0
 export suites operations size tree below fs
@@ -28,10 +28,20 @@ unmounts() {
     return 1
 }
 
+# wanted NAME: whether it has one of the words, if there are any.
+wanted() {
+    [ -n "$words" ] || return 0
+    for word in $words; do
+        case $1 in *"$word"*) return 0 ;; esac
+    done
+    return 1
+}
+
 # check NAME OPTION...: runs stdin in a shell while stackfs is mounted with these options.
 check() {
     name=$1
     shift
+    wanted "$name" || return 0
     start=$(date +%s%3N)
     status=1
     if mounts "$@"; then
@@ -125,15 +135,51 @@ unpack write-through "$through"
 unpack writeback "$back"
 
 # The same, and what is compared has been through an umount.
-mounts $back && tar -C $fs -xf "$suites/$tree.tar" && unmounts
+wanted tar && mounts $back && tar -C $fs -xf "$suites/$tree.tar" && unmounts
 check 'tar: writeback, with an umount in between' $back <<'END'
 diff -r /tmp/tree $below
 diff -r /tmp/tree .
 END
 
+# A compile.
+for options in '' "$through" "$back"; do
+    check "compile: ${options:-base}" $options <<'END'
+tar -xf $suites/tools.tar
+for part in subcmd api symbol; do
+    make -C tools/lib/$part
+done
+END
+done
+
+# stress-ng: a call or two over and over, by two processes, and what they see is verified.
+stress() { # STRESSOR...
+    for stressor; do
+        check "stress-ng: $stressor" $through <<END
+stress-ng --temp-path $fs --verify --timeout ${seconds}s --$stressor 2
+END
+    done
+}
+stress access chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify dup fallocate fcntl file-ioctl filename \
+    flock fpunch fsize fstat getdent handle hdd inotify io iomix lease link locka lockf lockofd mknod open rename \
+    seek sendfile symlink sync-file touch utime xattr
+
+# What the kernel has itself (tools/testing/selftests/filesystems/fuse). It says `ok 1 name # SKIP why`.
+selftest() {
+    wanted "selftests: $1" || return 0
+    (cd "$suites" && "./$1" 2>&1) | tee /tmp/output | sed -nE "
+        s/^ok [0-9]+ (\S+)( #.*SKIP.*)$/test selftests: \1 ... skipped/p; t
+        s/^ok [0-9]+ (\S+).*/test selftests: \1 ... ok/p
+        s/^not ok [0-9]+ (\S+).*/test selftests: \1 ... FAILED/p"
+    grep -q '^# Totals: pass:[1-9][0-9]* fail:0' /tmp/output || { cat /tmp/output && failed=1; }
+}
+selftest fusectl_test
+selftest write_extend_eof_test
+selftest fuse_acl_cache_test
+
 # pjdfstest: what POSIX says of names, attributes and who may. Some of its tests leave files open behind,
 # so that those that remount come by themselves.
 posix() { # whether it may remount, and which tests
+    wanted pjdfstest || return 0
     cat >/tmp/pjdfstest.toml <<END
 [features]
 posix_fallocate = {}

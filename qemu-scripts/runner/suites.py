@@ -31,6 +31,9 @@ page; `make test SECTIONS=suites` runs a shorter form. `stackfs` is stacked on a
   to be there.
 - **fio**: {size} of random writes and reads per job, verified by their checksums.
 - **tar**: `{tree}` of Linux's sources, unpacked and compared: above, below, with nothing cached, and after an umount.
+- **compile**: libraries of Linux's `tools/lib`, unpacked and compiled.
+- **stress-ng**: its stressors of file systems, two processes each for {seconds} s, with `--verify`.
+- **selftests**: the kernel's own, `tools/testing/selftests/filesystems/fuse`.
 - **pjdfstest**: what POSIX says of names, attributes and permissions; with `default_permissions`. What fails on C FUSE as
   well is Linux's behaviour, or that of the file system below.
 """
@@ -64,11 +67,11 @@ def results_file(module):
     return BUILD / f"results/suites-{module}.json"
 
 
-def run(module, length):
-    """Runs the suites on a module, showing what goes on."""
+def run(module, length, words=()):
+    """Runs the suites on a module, or those that have one of the words, showing what goes on."""
     states = {}
     process = subprocess.Popen(
-        [SUITES, module, length], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
+        [SUITES, module, length, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
     )
     for line in process.stdout:
         found = results.TEST.match(line)
@@ -103,14 +106,14 @@ def check(report):
 
 def full_numbers():
     """Operations, data and tree of the full form, as the script has them."""
-    return re.search(r"full\) numbers=\((\S+) (\S+) (\S+)\)", SUITES.read_text()).groups()
+    return re.search(r"full\) numbers=\((\S+) (\S+) (\S+) (\S+)\)", SUITES.read_text()).groups()
 
 
 def page(runs):
     """The text of the page."""
     ours, theirs = (runs[module] for module in MODULES)
-    operations, size, tree = full_numbers()
-    parts = [HEAD.format(operations=f"{int(operations):,}", size=size.upper(), tree=tree)]
+    operations, size, tree, seconds = full_numbers()
+    parts = [HEAD.format(operations=f"{int(operations):,}", size=size.upper(), tree=tree, seconds=seconds)]
     parts += ["| suite | rust_fuse | C FUSE |", "| --- | --- | --- |"]
     names = dict.fromkeys([*ours.own(), *theirs.own()])
     parts += [f"| {name} | {ours.states.get(name, '-')} | {theirs.states.get(name, '-')} |" for name in names]
@@ -126,16 +129,29 @@ def page(runs):
     return "\n".join(parts) + "\n"
 
 
+def load(module):
+    """What was kept of a module's runs; nothing, if nothing was."""
+    file = results_file(module)
+    return Run(**json.loads(file.read_text())) if file.exists() else None
+
+
+def keep(module, done, partly):
+    """Keeps a run; one of a part of the suites in place of what was kept of that part."""
+    if partly and (before := load(module)):
+        done = Run(before.states | done.states, before.status or done.status)
+    file = results_file(module)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(asdict(done), indent=0))
+
+
 def main():
-    """Runs the full form on the modules that are named, or both, and writes the page."""
-    for module in sys.argv[1:] or MODULES:
-        file = results_file(module)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(run(module, "full")), indent=0))
-    missing = [module for module in MODULES if not results_file(module).exists()]
-    if missing:
+    """Runs the full form, or a part, on the modules that are named, or both, and writes the page."""
+    words = [word for word in sys.argv[1:] if word not in MODULES]
+    for module in [word for word in sys.argv[1:] if word in MODULES] or MODULES:
+        keep(module, run(module, "full", words), partly=words)
+    runs = {module: load(module) for module in MODULES}
+    if missing := [module for module, run in runs.items() if not run]:
         sys.exit(f"==> no page yet: there are no results on {' '.join(missing)}")
-    runs = {module: Run(**json.loads(results_file(module).read_text())) for module in MODULES}
     section = results.Section("suites")
 
     def report(name, good, message):

@@ -80,10 +80,7 @@ impl Daemon {
             held: Mutex::new(Some(Vec::new())),
         };
         let thread = || -> io::Result<()> {
-            let own = self
-                .cloned
-                .then(|| channel.clone_device(&kind))
-                .transpose()?;
+            let own = self.cloned.then(|| clone(kind, channel)).transpose()?;
             let channel = own.as_ref().unwrap_or(channel);
             match self.splice {
                 true => shared.answer_moving(channel),
@@ -313,6 +310,13 @@ fn memory_file() -> io::Result<File> {
     let file = File::from(nix::sys::memfd::memfd_create(c"data", MFdFlags::empty())?);
     (&file).write_all(&vec![0; tree::DATA_SIZE])?;
     Ok(file)
+}
+
+/// A device of its own that leads where `channel` does.
+fn clone(kind: Kind, channel: &Channel) -> io::Result<Channel> {
+    let new = Channel::open(&kind)?;
+    new.clone_of(channel)?;
+    Ok(new)
 }
 
 fn named(name: &[u8]) -> Option<u64> {
