@@ -142,20 +142,23 @@ diff -r /tmp/tree .
 END
 
 # A compile.
-for options in '' "$through" "$back"; do
-    check "compile: ${options:-base}" $options <<'END'
+compile() {
+    check "compile: $1" $2 <<'END'
 tar -xf $suites/tools.tar
 for part in subcmd api symbol; do
     make -C tools/lib/$part
 done
 END
-done
+}
+compile base ''
+compile writeback "$back"
 
 # stress-ng: a call or two over and over, by two processes, and what they see is verified.
 stress() { # STRESSOR...
     for stressor; do
         check "stress-ng: $stressor" $through <<END
-stress-ng --temp-path $fs --verify --timeout ${seconds}s --$stressor 2
+stress-ng --temp-path $fs --verify --timeout ${seconds}s --$stressor 2 \\
+    --hdd-bytes 32m --iomix-bytes 32m
 END
     done
 }
