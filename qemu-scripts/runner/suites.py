@@ -27,7 +27,7 @@ Test suites by others, run over `stackfs` on rust_fuse and on C FUSE, on the sam
 page; `make test SECTIONS=suites` runs a shorter form. `stackfs` is stacked on a tmpfs, with the options that
 [suites.sh](../qemu-scripts/suites.sh) says for each line.
 
-- **fsx** ({operations} operations each): reads, writes, maps, cuts, allocates and copies at random, and knows what has
+- **fsx** ({operations} operations each, with another seed for each thousand): reads, writes, maps, cuts, allocates and copies at random, and knows what has
   to be there.
 - **fio**: {size} of random writes and reads per job, verified by their checksums.
 - **tar**: `{tree}` of Linux's sources, unpacked and compared: above, below, with nothing cached, and after an umount.
