@@ -34,6 +34,8 @@ pub struct Daemon {
     pub splice: bool,
     /// Whether each thread has a device of its own.
     pub cloned: bool,
+    /// How many requests that nobody waits for there may be; 0 for what the kernel thinks right.
+    pub max_background: u16,
 }
 
 /// The most data in one request: 1 MiB.
@@ -68,12 +70,14 @@ impl Daemon {
         plain: false,
         splice: false,
         cloned: false,
+        max_background: 0,
     };
 
     /// Answers requests until the file system is gone.
     pub fn serve(&self, kind: Kind, channel: &Channel) {
         let shared = Shared {
             flags: self.flags(),
+            max_background: self.max_background,
             references: AtomicU64::new(0),
             new: AtomicU64::new(IN_NEW),
             zeroes: vec![0; MAX_DATA],
@@ -113,6 +117,7 @@ impl Daemon {
 /// What the threads have in common.
 struct Shared {
     flags: u64,
+    max_background: u16,
     /// References to nodes, as the kernel has them.
     references: AtomicU64,
     /// The node that is made next.
@@ -250,6 +255,7 @@ impl Shared {
             flags: self.flags,
             max_write: MAX_DATA as u32,
             max_pages: (MAX_DATA / 4096) as u16,
+            max_background: self.max_background,
             ..Default::default()
         };
         match answer_init(channel, request, &config)? {

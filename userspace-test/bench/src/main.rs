@@ -109,7 +109,11 @@ fn run(cli: &Cli) -> io::Result<()> {
         }
     }
     if let Some(kind) = kind.filter(|_| wanted(REQUEST)) {
-        let bytes = served(kind, Daemon::ONE, &dir, memory::per_request)?;
+        let daemon = Daemon {
+            max_background: memory::REQUESTS + 1,
+            ..Daemon::ONE
+        };
+        let bytes = served(kind, daemon, &dir, memory::per_request)?;
         report(REQUEST, "bytes", bytes);
     }
     if let Some(kind) = kind.filter(|_| wanted(INODE)) {

@@ -55,7 +55,7 @@ pub fn per_inode(dir: &Path) -> io::Result<PerInode> {
 }
 
 /// How many requests there are at once.
-const REQUESTS: u32 = 4096;
+pub const REQUESTS: u16 = 4096;
 
 /// What a request takes, bytes of slab: a READ of a page that nobody waits for, from its making to its
 /// reply.
@@ -64,7 +64,7 @@ pub fn per_request(dir: &Path) -> io::Result<u64> {
         .read(true)
         .custom_flags(libc::O_DIRECT)
         .open(dir.join(tree::HELD))?;
-    let mut reads = Reads::new(&file, REQUESTS)?;
+    let mut reads = Reads::new(&file, REQUESTS.into())?;
     drop_unused()?;
     let before = slab()?;
     for index in 0..u64::from(REQUESTS) {
