@@ -133,6 +133,7 @@ def long(section):
 # own to be watched; what others of these tests stand for; and what weighs memory, which is heavier
 # there: on the debug kernel these are part of the long runs only.
 PLAIN = ("mount::", "limits::", "cred::", "statx::", "acl::", "times::", "stress::")
+PLAIN += ("reply::", "attr::", "idmap::", "extensions::", "blksize::", "versions::")
 PLAIN += ("transcripts::", "daemons::", "quotafs::", "paths::", "fuseq::", "faultd::", "slabs::", "programs::")
 PLAIN += ("inval_wq::", "daemon::dies_", "daemon::recovers_", "module::hundred_times")
 
