@@ -143,6 +143,25 @@ def debug(section):
     kunit(section, "debug")
     guest_tests(section, "rust_fuse", "debug", skip=PLAIN)
     debug_reports(section)
+    hostile_calls(section)
+
+
+# The least that half a minute of calls at random comes to, when others have the processors as well.
+LEAST_CALLS = 500
+
+
+def hostile_calls(section):
+    """That calls at random, while the daemon misbehaves and is killed, find nothing in half a minute."""
+    run = subprocess.run(
+        shell("--kernel", "debug", script="hostile-caller --seed 1 --minutes 0.5"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    check(section, "hostile callers find nothing", run.returncode == 0, f"status {run.returncode}\n{run.stdout}")
+    calls = re.findall(r"^seconds=.* calls=(\d+)", run.stdout, re.MULTILINE)
+    enough = calls and int(calls[-1]) >= LEAST_CALLS
+    check(section, f"hostile callers make {LEAST_CALLS} calls", enough, run.stdout)
 
 
 # What broken.ko does wrong, and how the kernel says so. Lockdep's comes first: it stops

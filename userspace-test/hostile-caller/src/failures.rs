@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Allocations that fail, of callers and at random (`failslab`, `fail_page_alloc`:
+//! Documentation/fault-injection/fault-injection.rst).
+
+use std::{fs, io, path::Path};
+
+const KINDS: [&str; 2] = ["failslab", "fail_page_alloc"];
+
+fn dir(kind: &str) -> std::path::PathBuf {
+    Path::new("/sys/kernel/debug").join(kind)
+}
+
+/// Whether this kernel can do it.
+pub fn can() -> bool {
+    KINDS
+        .iter()
+        .all(|kind| dir(kind).join("probability").exists())
+}
+
+fn set(settings: &[(&str, &str)]) -> io::Result<()> {
+    for kind in KINDS {
+        for (name, value) in settings {
+            // Not each kind has all of them.
+            let file = dir(kind).join(name);
+            if file.exists() {
+                fs::write(file, value)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// From now on, one of so many allocations fails, of threads that want it; none for 0.
+pub fn one_in(count: u32) -> io::Result<()> {
+    let interval = count.to_string();
+    set(&[
+        ("verbose", "0"),
+        ("task-filter", "Y"),
+        ("cache-filter", "Y"),
+        ("ignore-gfp-wait", "N"),
+        ("ignore-gfp-highmem", "N"),
+        ("min-order", "0"),
+        ("times", "-1"),
+        ("interval", &interval),
+        ("probability", if count == 0 { "0" } else { "100" }),
+    ])
+}
+
+/// Says once which caches it is about: all but those of the leak detector, which gives up for good when
+/// it finds no memory.
+pub fn set_up() -> io::Result<()> {
+    for cache in fs::read_dir("/sys/kernel/slab")? {
+        let cache = cache?;
+        if !cache.file_name().to_string_lossy().starts_with("kmemleak") {
+            // One that was merged with others has no such switch, which then is with them.
+            let _ = fs::write(cache.path().join("failslab"), "1");
+        }
+    }
+    one_in(0)
+}
+
+/// The calling thread wants it.
+pub fn fail_in_this_thread() {
+    // Else its allocations do not fail.
+    let _ = fs::write("/proc/thread-self/make-it-fail", "1");
+}
