@@ -197,6 +197,21 @@ fn blocked() -> Vec<String> {
         .collect()
 }
 
+/// Where those wait who cannot be killed, a line each: the innermost functions, a few of them.
+pub fn held() -> Vec<String> {
+    let function = |line: &str| {
+        let name = line.rsplit_once("] ").map_or(line, |(_, name)| name);
+        name.split('+').next().unwrap_or(name).to_string()
+    };
+    let all = tasks().into_iter().filter(|(_, stat)| state(stat) == "D");
+    let stacks = all.map(|(path, _)| {
+        let stack = fs::read_to_string(path.join("stack")).unwrap_or_default();
+        let names: Vec<_> = stack.lines().take(8).map(function).collect();
+        names.join(" < ")
+    });
+    stacks.collect()
+}
+
 /// Where tasks wait that may have to do with it: those that cannot be killed, and all that are not
 /// the kernel's own; and what is in the queues.
 pub fn report(connections: &[String]) -> String {

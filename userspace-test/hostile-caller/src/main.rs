@@ -53,7 +53,7 @@ struct Cli {
     minutes: f64,
 
     /// How many seconds a round takes
-    #[arg(long, value_name = "N", default_value_t = 6)]
+    #[arg(long, value_name = "N", default_value_t = 10)]
     round: u64,
 
     /// Play the round of that seed, and no other; again and again for so many --minutes
@@ -144,14 +144,20 @@ fn main() -> Result<ExitCode> {
         match played? {
             Ok(outcome) => {
                 sums.add(&outcome);
-                let gone = outcome.gone.map(|gone| gone.as_millis());
+                let gone = match outcome.gone {
+                    Some(gone) => format!("within {} ms", gone.as_millis()),
+                    None => "after an abort".into(),
+                };
                 println!(
-                    "  {} calls, {} mounts, {} daemons; callers gone {}",
+                    "  {} calls, {} mounts, {} daemons; callers gone {gone}, all over in {} ms",
                     seen.calls() - before,
                     outcome.mounts,
                     outcome.daemons,
-                    gone.map_or("after an abort".into(), |gone| format!("within {gone} ms")),
+                    outcome.end.as_millis()
                 );
+                for held in &outcome.held {
+                    println!("  held: {held}");
+                }
             }
             Err(find) => {
                 println!("FIND in round {number}: --replay {}\n{find}", plan.seed);

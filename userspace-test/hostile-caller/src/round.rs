@@ -30,15 +30,19 @@ use std::{
 const STAGES: usize = 4;
 
 /// How a round went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
     /// How many file systems were mounted.
     pub mounts: u32,
     /// How many daemons served.
     pub daemons: u32,
+    /// How long the end took, with all that was looked at.
+    pub end: Duration,
     /// How long the callers took to go when they were killed; none, if something had to be aborted for
     /// that.
     pub gone: Option<Duration>,
+    /// Where callers were then, who could not be killed.
+    pub held: Vec<String>,
 }
 
 /// Something is not as it has to be.
@@ -85,7 +89,9 @@ pub fn play(
         outcome: Outcome {
             mounts: 1,
             daemons: 1,
+            end: Duration::ZERO,
             gone: None,
+            held: Vec::new(),
         },
     };
     let begun = Instant::now();
@@ -93,6 +99,10 @@ pub fn play(
         while begun.elapsed() < *at {
             round.tend();
             thread::sleep(Duration::from_millis(2));
+        }
+        if begun.elapsed() >= plan.length {
+            // Here things take longer than it was thought.
+            break;
         }
         round.happen(*event);
     }
@@ -283,6 +293,9 @@ impl Round<'_> {
         if gone {
             self.outcome.gone = Some(killed.elapsed());
         }
+        if !gone {
+            self.outcome.held = health::held();
+        }
         for stage in &mut self.stages {
             stage.end();
         }
@@ -321,7 +334,10 @@ impl Round<'_> {
             return Err(self.find(health, "daemons are left that were killed"));
         }
         match health.check() {
-            Ok(()) => Ok(self.outcome),
+            Ok(()) => {
+                self.outcome.end = killed.elapsed();
+                Ok(self.outcome)
+            }
             Err(what) => Err(self.find(health, &what)),
         }
     }
