@@ -10,10 +10,11 @@ MODULE ?= rust_fuse
 # What is asked of `make test` (all): lint host kunit guest cfuse parity cost hosts demo labs debug self, and suites if named
 SECTIONS ?=
 QUEUE_MODEL_ITERATIONS ?= 20000
+FUZZ_MINUTES ?= 60
 
 LABS := 1 2 3 4 5 6 7 8
 
-.PHONY: help run $(LABS:%=lab-%) test test-long parity conformance mutation queue-model module kernel userspace shell bench lint fmt doc rust-analyzer clean
+.PHONY: help run $(LABS:%=lab-%) test test-long parity conformance mutation fuzz queue-model module kernel userspace shell bench lint fmt doc rust-analyzer clean
 # The scripts share what they build, one after the other.
 .NOTPARALLEL:
 
@@ -46,6 +47,10 @@ parity: ## docs/PARITY.md, from docs/parity.tsv and the tests that it names
 
 mutation: ## docs/MUTATION.md: whether tests fail when what they test is taken out
 	@$(SCRIPTS)/mutation
+
+fuzz: ## docs/FUZZ.md: a hostile daemon and hostile callers on the debug kernel, an hour each (FUZZ_MINUTES)
+	@$(SCRIPTS)/fuzz daemon --minutes $(FUZZ_MINUTES)
+	@$(SCRIPTS)/fuzz caller --minutes $(FUZZ_MINUTES)
 
 conformance: ## docs/CONFORMANCE.md, from other people's test suites in full: takes an hour
 	@$(SCRIPTS)/conformance

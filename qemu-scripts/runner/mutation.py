@@ -15,6 +15,7 @@ import results
 
 TOP, BUILD = Path(os.environ["TOP"]), Path(os.environ["BUILD"])
 MUTANTS = TOP / "qemu-scripts/mutants.toml"
+PLANTED = TOP / "qemu-scripts/planted.toml"
 PAGE = TOP / "docs/MUTATION.md"
 # A checkout of its own, with what it takes to build the module and to run a guest.
 COPY = BUILD / "mutation"
@@ -66,11 +67,31 @@ def mutants():
     return [Mutant(**fields) for fields in tomllib.loads(MUTANTS.read_text())["mutant"]]
 
 
+@dataclass
+class Planted:
+    """A bug for the fuzzers to find."""
+
+    name: str
+    # As a mutant's.
+    bug: str
+    file: str
+    right: str
+    wrong: str
+
+
+def planted():
+    return [Planted(**fields) for fields in tomllib.loads(PLANTED.read_text())["bug"]]
+
+
 def check(found):
     rows = {row.name: row for row in parity.rows()}
-    wrong = [complaint for mutant in found for complaint in mutant.complaints(rows)]
+    wrong = [f"mutants.toml: {complaint}" for mutant in found for complaint in mutant.complaints(rows)]
+    for bug in planted():
+        count = (TOP / "rust" / bug.file).read_text().count(bug.right)
+        if count != 1:
+            wrong.append(f"planted.toml: {bug.name}: what is to be changed is {count} times in rust/{bug.file}")
     for complaint in wrong:
-        print(f"qemu-scripts/mutants.toml: {complaint}")
+        print(f"qemu-scripts/{complaint}")
     return not wrong
 
 
@@ -88,8 +109,8 @@ def copy():
         userspace.symlink_to(BUILD / "userspace")
 
 
-def build():
-    command = [COPY / "qemu-scripts/module", "release"]
+def build(flavour="release"):
+    command = [COPY / "qemu-scripts/module", flavour]
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if run.returncode:
         sys.exit(f"{run.stdout}\nerror: the copy cannot be built")

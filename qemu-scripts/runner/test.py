@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import fuzz
 import ktap
 import labs
 import parity
@@ -142,6 +143,7 @@ def debug(section):
     """The same on the kernel that watches locks, memory and leaks."""
     kunit(section, "debug")
     guest_tests(section, "rust_fuse", "debug", skip=PLAIN)
+    fuzzing(section)
     debug_reports(section)
     hostile_calls(section)
 
@@ -162,6 +164,35 @@ def hostile_calls(section):
     calls = re.findall(r"^seconds=.* calls=(\d+)", run.stdout, re.MULTILINE)
     enough = calls and int(calls[-1]) >= LEAST_CALLS
     check(section, f"hostile callers make {LEAST_CALLS} calls", enough, run.stdout)
+
+
+# How many inputs are played, of which most are honest sessions, and how many points of the module's
+# code they come to at least.
+INPUTS = 150
+LEAST_POINTS = 4000
+
+
+def fuzzing(section):
+    """That the hostile daemon begins well, comes to much of the code, and plays an input again. `make fuzz` is
+    an hour of it."""
+    folder = fuzz.prepare("daemon", [])
+    script = f"""hostile daemon --inputs {INPUTS} --seconds 600 --seed 1 --share {fuzz.SHARE} &&
+        hostile daemon --share {fuzz.SHARE} --replay {fuzz.SHARE}/corpus/00000.jsonl"""
+    run = subprocess.run(
+        shell("--kernel", "debug", "--share", folder, script=script),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    print(run.stdout, end="", flush=True)
+    check(section, "fuzzing finds nothing", run.returncode == 0, f"status {run.returncode}; see {folder}")
+    told = [dict(fuzz.FIGURE.findall(line)) for line in run.stdout.splitlines()]
+    figures = max((found for found in told if "points" in found), key=lambda found: int(found["inputs"]), default={})
+    for name, least in ("inputs", INPUTS), ("points", LEAST_POINTS):
+        count = int(figures.get(name, 0))
+        check(section, f"fuzzing comes to {least} {name}", count >= least, f"{count}")
+    again = re.search(r"00000.jsonl: [1-9]\d* requests", run.stdout)
+    check(section, "an input is played again", again, run.stdout)
 
 
 # What broken.ko does wrong, and how the kernel says so. Lockdep's comes first: it stops
