@@ -25,7 +25,12 @@ impl Mutator {
     /// Something like `input`, which led to these requests; perhaps with a part of `other`.
     pub fn mutate(&mut self, input: &Input, opcodes: &[u32], other: &Input) -> Input {
         let mut made = input.clone();
-        let changes = 1 + self.rng.usize(0..4) * self.rng.usize(0..2);
+        // To mount takes as long as some dozens of requests: there is to be something in each input.
+        let changes = 1 + self.rng.usize(0..6);
+        let mut kinds = opcodes.to_vec();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let opcodes = &kinds;
         for _ in 0..changes {
             match self.rng.u8(0..32) {
                 0..=9 => self.add_step(&mut made, opcodes),
@@ -81,9 +86,7 @@ impl Mutator {
             made.steps.truncate(keep);
             made.steps.extend_from_slice(&other.steps[from..]);
         } else {
-            let keep = self.rng.usize(0..=made.calls.len());
             let from = self.rng.usize(0..=other.calls.len());
-            made.calls.truncate(keep);
             made.calls.extend_from_slice(&other.calls[from..]);
         }
     }
