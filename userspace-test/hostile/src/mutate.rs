@@ -26,15 +26,15 @@ impl Mutator {
     pub fn mutate(&mut self, input: &Input, opcodes: &[u32], other: &Input) -> Input {
         let mut made = input.clone();
         // To mount takes as long as some dozens of requests: there is to be something in each input.
-        let changes = 1 + self.rng.usize(0..6);
+        let changes = 1 + self.rng.usize(0..10);
         let mut kinds = opcodes.to_vec();
         kinds.sort_unstable();
         kinds.dedup();
         let opcodes = &kinds;
         for _ in 0..changes {
             match self.rng.u8(0..32) {
-                0..=9 => self.add_step(&mut made, opcodes),
-                10..=15 => self.change_step(&mut made, opcodes),
+                0..=11 => self.add_step(&mut made, opcodes),
+                12..=15 => self.change_step(&mut made, opcodes),
                 16 => self.remove(&mut made.steps),
                 17..=19 => self.add_call(&mut made),
                 20..=21 => self.change_call(&mut made),

@@ -24,7 +24,7 @@ use std::{
     cell::RefCell,
     fs, io,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -319,6 +319,11 @@ fn loop_device() -> Option<String> {
     fs::File::create(image)
         .and_then(|file| file.set_len(1 << 20))
         .ok()?;
+    // It may be one of a program that has ended.
+    let _ = Command::new("/bin/busybox")
+        .args(["losetup", "-d", device])
+        .stderr(Stdio::null())
+        .status();
     let made = Command::new("/bin/busybox")
         .args(["losetup", device, image])
         .status();

@@ -88,6 +88,17 @@ impl Process {
         !self.busy
     }
 
+    /// Whether it makes calls and waits for nobody: on a busy machine that may take a while.
+    pub fn runs(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // The state stands behind the name, which may have anything in it.
+        self.busy
+            && stat
+                .rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('R'))
+    }
+
     /// Whether it is gone.
     pub fn has_ended(&mut self) -> bool {
         if !self.ended {

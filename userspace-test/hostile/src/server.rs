@@ -147,7 +147,7 @@ impl<'a> Server<'a> {
                 return;
             }
             idle += 1;
-            if idle > IDLE {
+            if idle > IDLE && !self.callers.iter().any(Process::runs) {
                 if self.late.is_empty() {
                     return;
                 }
