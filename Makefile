@@ -49,8 +49,8 @@ mutation: ## docs/MUTATION.md: whether tests fail when what they test is taken o
 	@$(SCRIPTS)/mutation
 
 fuzz: ## docs/FUZZ.md: a hostile daemon and hostile callers on the debug kernel, an hour each (FUZZ_MINUTES)
-	@$(SCRIPTS)/fuzz daemon --minutes $(FUZZ_MINUTES)
-	@$(SCRIPTS)/fuzz caller --minutes $(FUZZ_MINUTES)
+	@status=0; for who in daemon caller; do \
+		$(SCRIPTS)/fuzz $$who --minutes $(FUZZ_MINUTES) || status=1; done; exit $$status
 
 conformance: ## docs/CONFORMANCE.md, from other people's test suites in full: takes an hour
 	@$(SCRIPTS)/conformance

@@ -105,7 +105,7 @@ def page():
     text = HEAD
     for kind, found in runs.items():
         figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found["figures"].items())
-        text += f"- **{WHAT[kind]}**: {found['minutes']:g} minutes; {figures}; {found['finds']} finds kept.\n"
+        text += f"- **{WHAT[kind]}**: {found['minutes']:g} minutes: {figures}.\n"
     text += "\n## The code that was come to\n\nA point is where the code branches, the kernel's own checks and ours included, which nobody should come to; those of\nthe module's tests are not counted. Work that the kernel does later, in threads of its own, is not seen.\n\n"
     text += f"| file | points | {' | '.join(WHAT[kind] for kind in runs)} |\n| --- | --- |{' --- |' * len(runs)}\n"
     files = sorted({name for found in runs.values() for name in found["files"]})
@@ -178,7 +178,6 @@ def main():
         found = {
             "minutes": options.minutes,
             "figures": figures,
-            "finds": len(finds),
             "files": coverage.by_file(BUILD / MODULE, TOP, reached(folder)),
         }
         (HOSTILE / f"{options.kind}.json").write_text(json.dumps(found))
