@@ -149,7 +149,7 @@ def debug(section):
 
 
 # The least that half a minute of calls at random comes to, when others have the processors as well.
-LEAST_CALLS = 500
+LEAST_CALLS = 200
 
 
 def hostile_calls(section):
