@@ -105,10 +105,10 @@ fsx mmap maps "$back"
 # fio: data that says itself whether it is right, also when nothing of it is cached any more.
 fio() {
     check "fio: $1" $2 <<END
-fio --name=file --size=$size --bs=4k-64k --rw=randrw --verify=crc32c --verify_fatal=1 --fallocate=none \
+fio --name=file --size=$size --bsrange=4k-64k --rw=randrw --verify=crc32c --verify_fatal=1 --fallocate=none \
     --randseed=7 $3 --end_fsync=1
 echo 3 >/proc/sys/vm/drop_caches
-fio --name=file --size=$size --bs=4k-64k --rw=randwrite --verify=crc32c --verify_fatal=1 --fallocate=none \
+fio --name=file --size=$size --bsrange=4k-64k --rw=randwrite --verify=crc32c --verify_fatal=1 --fallocate=none \
     --randseed=7 $3 --end_fsync=1 --numjobs=3 --group_reporting
 END
 }
