@@ -81,6 +81,20 @@ need() {
         "${as_root[@]}" sh -c 'apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "$@"' sh "${missing[@]}"
 }
 
+# pack LINUX NAME FILE...: an archive of some of Linux's sources, build/suites/NAME.tar.
+pack() {
+    local linux=$1 archive=$BUILD/suites/$2.tar
+    [ ! -e "$archive" ] || return 0
+    mkdir -p "$BUILD/suites"
+    tar -C "$linux" -cf "$archive.new" "${@:3}"
+    mv "$archive.new" "$archive"
+}
+
+# pack_tools LINUX: build/suites/tools.tar, in which tools/lib/{subcmd,api,symbol} can be compiled.
+pack_tools() {
+    pack "$1" tools tools/{build,scripts,include,lib} tools/arch/x86/include
+}
+
 # The mirror this machine takes Debian from.
 debian_mirror() {
     local uri
