@@ -51,7 +51,7 @@ def command(kind, options, seconds):
 
 def prepare(kind, replay, top=TOP):
     """The folder that the guest gets: nothing in it but what is to be replayed."""
-    folder = (BUILD if top == TOP else top / "build") / "hostile" / kind
+    folder = top / "build/hostile" / kind
     kept = [Path(file).read_bytes() for file in replay if kind == "daemon"]
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "replay").mkdir(parents=True)
@@ -135,14 +135,9 @@ def find_planted(kind, options):
     if not bugs:
         sys.exit(f"error: planted.toml has no {options.planted}; it has {' '.join(bug.name for bug in mutation.planted())}")
     mutation.copy()
-    path = mutation.COPY / "rust" / bugs[0].file
-    try:
-        path.write_text(path.read_text().replace(bugs[0].right, bugs[0].wrong))
-        mutation.build("debug")
+    with bugs[0].in_copy("debug"):
         start = time.monotonic()
         folder, status, figures = run(kind, options, mutation.COPY)
-    finally:
-        path.write_text((TOP / "rust" / bugs[0].file).read_text())
     finds = keep_last(folder)
     took = f"{time.monotonic() - start:.0f} s, the guest's boot and end among them"
     state = "ok" if status == 70 else "FAILED"

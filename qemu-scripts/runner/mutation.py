@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,29 +35,43 @@ copy. Then the command makes this page; `make lint` checks that each of the chan
 
 
 @dataclass
-class Mutant:
-    # The row of docs/parity.tsv: its kind, and the item.
-    row: str
-    # What is wrong with it.
+class Bug:
+    # What is wrong.
     bug: str
-    # The test that is to find it, one of the row's.
-    test: str
     # In which file of rust/, what stands there, and what stands there instead.
     file: str
     right: str
     wrong: str
 
-    def changed(self):
-        """The text of the file with the bug in it."""
-        text = (TOP / "rust" / self.file).read_text()
-        return text.replace(self.right, self.wrong)
+    def misfit(self):
+        """Why it cannot be put into the file, if so."""
+        path = TOP / "rust" / self.file
+        count = path.read_text().count(self.right) if path.is_file() else 0
+        return None if count == 1 else f"what is to be changed is {count} times in rust/{self.file}"
+
+    @contextmanager
+    def in_copy(self, flavour):
+        """Meanwhile the copy has it, and is built."""
+        path, text = COPY / "rust" / self.file, (TOP / "rust" / self.file).read_text()
+        path.write_text(text.replace(self.right, self.wrong))
+        try:
+            build(flavour)
+            yield
+        finally:
+            path.write_text(text)
+
+
+@dataclass
+class Mutant(Bug):
+    # The row of docs/parity.tsv: its kind, and the item.
+    row: str
+    # The test that is to find it, one of the row's.
+    test: str
 
     def complaints(self, rows):
         """What keeps it from being of use."""
-        path = TOP / "rust" / self.file
-        count = path.read_text().count(self.right) if path.is_file() else 0
-        if count != 1:
-            yield f"{self.row}: what is to be changed is {count} times in rust/{self.file}"
+        if misfit := self.misfit():
+            yield f"{self.row}: {misfit}"
         if self.row not in rows:
             yield f"{self.row}: docs/parity.tsv has no such row"
         elif self.test not in rows[self.row].tests:
@@ -68,15 +83,10 @@ def mutants():
 
 
 @dataclass
-class Planted:
+class Planted(Bug):
     """A bug for the fuzzers to find."""
 
     name: str
-    # As a mutant's.
-    bug: str
-    file: str
-    right: str
-    wrong: str
 
 
 def planted():
@@ -86,10 +96,7 @@ def planted():
 def check(found):
     rows = {row.name: row for row in parity.rows()}
     wrong = [f"mutants.toml: {complaint}" for mutant in found for complaint in mutant.complaints(rows)]
-    for bug in planted():
-        count = (TOP / "rust" / bug.file).read_text().count(bug.right)
-        if count != 1:
-            wrong.append(f"planted.toml: {bug.name}: what is to be changed is {count} times in rust/{bug.file}")
+    wrong += [f"planted.toml: {bug.name}: {misfit}" for bug in planted() if (misfit := bug.misfit())]
     for complaint in wrong:
         print(f"qemu-scripts/{complaint}")
     return not wrong
@@ -109,7 +116,7 @@ def copy():
         userspace.symlink_to(BUILD / "userspace")
 
 
-def build(flavour="release"):
+def build(flavour):
     command = [COPY / "qemu-scripts/module", flavour]
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if run.returncode:
@@ -126,13 +133,8 @@ def run_tests(tests):
 
 def find(mutant):
     """Whether the test finds the bug."""
-    path = COPY / "rust" / mutant.file
-    path.write_text(mutant.changed())
-    try:
-        build()
+    with mutant.in_copy("release"):
         states, status = run_tests([mutant.test])
-    finally:
-        path.write_text((TOP / "rust" / mutant.file).read_text())
     # A kernel that complains, or hangs, has found it too.
     return states.get(mutant.test) == "FAILED" or status in (70, 124)
 
@@ -148,7 +150,7 @@ def main():
     if not chosen:
         sys.exit(f"error: there is no row with one of these words: {' '.join(words)}")
     copy()
-    build()
+    build("release")
     tests = list(dict.fromkeys(mutant.test for mutant in chosen))
     states, _ = run_tests(tests)
     broken = [test for test in tests if states.get(test) != "ok"]
