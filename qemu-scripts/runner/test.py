@@ -40,6 +40,16 @@ def shell(*options, script):
     return guest(*options, command=["sh", "-c", script])
 
 
+def show(command):
+    """Runs a command, and shows what it prints while it does; gives that, and its exit status."""
+    printed = []
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            printed.append(line)
+    return "".join(printed), process.returncode
+
+
 def broken_module(kernel):
     """The options that show a guest the module that is wrong on purpose."""
     return "--share", str(BUILD / f"broken-{kernel}")
@@ -103,10 +113,9 @@ def path_cost(section, count=100_000, timeout=1200):
     """No operation of the path layer takes many times what others take, and its memory comes back."""
     options = ("--icount", "--module", "none", "--mem", "3072", "--timeout", str(timeout))
     command = guest(*options, command=["path-cost", "--count", str(count)])
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    print(run.stdout, end="", flush=True)
-    good = run.returncode == 0 and "layer memory" in run.stdout
-    check(section, f"path-cost: {count} files", good, f"status {run.returncode}")
+    text, status = show(command)
+    good = status == 0 and "layer memory" in text
+    check(section, f"path-cost: {count} files", good, f"status {status}")
 
 
 def parity_page(section):
@@ -146,8 +155,8 @@ def debug(section):
     kunit(section, "debug")
     guest_tests(section, "rust_fuse", "debug", skip=PLAIN)
     fuzzing(section)
-    debug_reports(section)
     hostile_calls(section)
+    debug_reports(section)
 
 
 # The least that half a minute of calls at random comes to, when others have the processors as well.
@@ -156,16 +165,11 @@ LEAST_CALLS = 200
 
 def hostile_calls(section):
     """That calls at random, while the daemon misbehaves and is killed, find nothing in half a minute."""
-    run = subprocess.run(
-        shell("--kernel", "debug", script="hostile-caller --seed 1 --minutes 0.5"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    check(section, "hostile callers find nothing", run.returncode == 0, f"status {run.returncode}\n{run.stdout}")
-    calls = re.findall(r"^seconds=.* calls=(\d+)", run.stdout, re.MULTILINE)
+    text, status = show(shell("--kernel", "debug", script="hostile-caller --seed 1 --minutes 0.5"))
+    check(section, "hostile callers find nothing", status == 0, f"status {status}")
+    calls = re.findall(r"^seconds=.* calls=(\d+)", text, re.MULTILINE)
     enough = calls and int(calls[-1]) >= LEAST_CALLS
-    check(section, f"hostile callers make {LEAST_CALLS} calls", enough, run.stdout)
+    check(section, f"hostile callers make {LEAST_CALLS} calls", enough, "see above")
 
 
 # How many inputs are played, of which most are honest sessions, and how many points of the module's
@@ -180,21 +184,15 @@ def fuzzing(section):
     folder = fuzz.prepare("daemon", [])
     script = f"""hostile daemon --inputs {INPUTS} --seconds 600 --seed 1 --share {fuzz.SHARE} &&
         hostile daemon --share {fuzz.SHARE} --replay {fuzz.SHARE}/corpus/00000.jsonl"""
-    run = subprocess.run(
-        shell("--kernel", "debug", "--share", folder, script=script),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    print(run.stdout, end="", flush=True)
-    check(section, "fuzzing finds nothing", run.returncode == 0, f"status {run.returncode}; see {folder}")
-    told = [dict(fuzz.FIGURE.findall(line)) for line in run.stdout.splitlines()]
+    text, status = show(shell("--kernel", "debug", "--share", folder, script=script))
+    check(section, "fuzzing finds nothing", status == 0, f"status {status}; see {folder}")
+    told = [dict(fuzz.FIGURE.findall(line)) for line in text.splitlines()]
     figures = max((found for found in told if "points" in found), key=lambda found: int(found["inputs"]), default={})
     for name, least in ("inputs", INPUTS), ("points", LEAST_POINTS):
         count = int(figures.get(name, 0))
         check(section, f"fuzzing comes to {least} {name}", count >= least, f"{count}")
-    again = re.search(r"00000.jsonl: [1-9]\d* requests", run.stdout)
-    check(section, "an input is played again", again, run.stdout)
+    again = re.search(r"00000.jsonl: [1-9]\d* requests", text)
+    check(section, "an input is played again", again, "see above")
 
 
 # What broken.ko does wrong, and how the kernel says so. Lockdep's comes first: it stops
