@@ -52,7 +52,7 @@ fuzz: ## docs/FUZZ.md: a hostile daemon and hostile callers on the debug kernel,
 	@status=0; for who in daemon caller; do \
 		$(SCRIPTS)/fuzz $$who --minutes $(FUZZ_MINUTES) || status=1; done; exit $$status
 
-conformance: ## docs/CONFORMANCE.md, from other people's test suites in full: takes an hour
+conformance: ## docs/CONFORMANCE.md, from other people's test suites in full: takes an hour a module
 	@$(SCRIPTS)/conformance
 
 module: ## build/module-release/rust_fuse.ko
@@ -67,7 +67,7 @@ userspace: ## the test daemons and test programs
 shell: module userspace ## a shell in a guest with the module loaded (ctrl-a x ends it)
 	@$(SCRIPTS)/guest --tty --kernel $(FLAVOUR) --module $(MODULE)
 
-bench: ## what operations cost on rust_fuse and on C FUSE: a table, and build/bench.json
+bench: ## what operations cost on rust_fuse and on C FUSE: build/bench.json and docs/COSTS.md
 	@$(SCRIPTS)/bench
 
 lint: ## rustfmt, clippy, shellcheck, and where `unsafe` and who may use whom
