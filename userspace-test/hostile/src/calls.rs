@@ -4,7 +4,7 @@
 
 use crate::{
     input::{Call, What},
-    sys,
+    pieces, sys,
 };
 use nix::{
     fcntl::{fallocate, FallocateFlags, FcntlArg},
@@ -139,12 +139,15 @@ impl<'a> Caller<'a> {
             }
             Handle => {
                 let dir = File::open(self.dir)?;
-                let file = sys::by_handle(&dir, &path, call.flags as i32)?;
+                let handle = sys::Handle::of(&path)?;
+                if call.at != 0 {
+                    drop_caches()?;
+                }
+                let file = handle.open(&dir, call.flags as i32)?;
                 self.files[usize::from(call.file) % FILES] = Some(file);
                 Ok(())
             }
-            // Not a word about it in the kernel's log (4).
-            DropCaches => fs::write("/proc/sys/vm/drop_caches", "6"),
+            DropCaches => drop_caches(),
             Signal => {
                 let myself = nix::unistd::getpid();
                 Ok(signal::kill(myself, signal::Signal::SIGCONT)?)
@@ -233,8 +236,8 @@ impl<'a> Caller<'a> {
             Getxattr => Ok(rfs::fgetxattr(file, &*call.to, &mut memory).map(drop)?),
             Setxattr => {
                 let flags = rfs::XattrFlags::from_bits_retain(call.flags & 3);
-                let value = match call.to.starts_with("system.posix_acl") {
-                    true => acl(),
+                let value = match pieces::is_acl(call.to.as_bytes()) {
+                    true => pieces::acl(),
                     false => memory,
                 };
                 Ok(rfs::fsetxattr(file, &*call.to, &value, flags)?)
@@ -276,20 +279,8 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// An access control list, as extended attributes have it: the owner, a user, the group, a mask, others.
-fn acl() -> Vec<u8> {
-    let mut bytes = 2_u32.to_le_bytes().to_vec();
-    let nobody = u32::MAX;
-    for (tag, permissions, id) in [
-        (1_u16, 6_u16, nobody),
-        (2, 4, 1000),
-        (4, 4, nobody),
-        (16, 6, nobody),
-        (32, 0, nobody),
-    ] {
-        bytes.extend(tag.to_le_bytes());
-        bytes.extend(permissions.to_le_bytes());
-        bytes.extend(id.to_le_bytes());
-    }
-    bytes
+/// Lets the kernel forget what nobody uses.
+fn drop_caches() -> io::Result<()> {
+    // Not a word about it in the kernel's log (4).
+    fs::write("/proc/sys/vm/drop_caches", "6")
 }

@@ -3,13 +3,17 @@
 //! The honest answer to each kind of request: what the files of `faultd` say, and what they have no
 //! opinion on.
 
-use crate::input::{Init, Setup};
+use crate::{
+    input::{Init, Setup},
+    pieces,
+};
 use faultd::Tree;
 use nix::poll::PollFlags;
 use rawfuse::{
     abi::{self, init_flags},
     Errno, Operation, Request,
 };
+use std::os::unix::ffi::OsStrExt;
 use zerocopy::{Immutable, IntoBytes};
 
 /// An honest file system.
@@ -58,7 +62,10 @@ impl Honest {
             | Operation::Setlk(_)
             | Operation::Setlkw(_) => Ok(Vec::new()),
             Operation::Lseek(arg) => bytes(&abi::LseekOut { offset: arg.offset }),
-            Operation::Getxattr { arg, .. } => sized(arg.size, b"value"),
+            Operation::Getxattr { arg, name } => match pieces::is_acl(name.as_bytes()) {
+                true => sized(arg.size, &pieces::acl()),
+                false => sized(arg.size, b"value"),
+            },
             Operation::Listxattr(arg) => sized(arg.size, b"user.name\0user.other\0"),
             Operation::Getlk(arg) => bytes(&abi::LkOut {
                 lk: abi::FileLock {

@@ -89,12 +89,16 @@ pub const NAMES: &[&str] = &[
     "with/slash",
 ];
 
+/// The extended attributes that are access control lists: a file's, and what is made in a directory
+/// gets.
+pub const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+
 /// Names of extended attributes.
 pub const XATTRS: &[&str] = &[
     "user.name",
     "security.capability",
-    "system.posix_acl_access",
-    "system.posix_acl_default",
+    ACLS[0],
+    ACLS[1],
     "trusted.x",
     "user.",
 ];
@@ -134,17 +138,20 @@ pub const OPEN_FLAGS: &[i32] = &[
     libc::O_PATH,
 ];
 
-/// FIONREAD, TCGETS, FIBMAP, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR,
-/// FIOQSIZE, FS_IOC_FIEMAP, FITRIM, FS_IOC_MEASURE_VERITY, and some that are a file system's own: one
-/// without an argument, one to read, one to write, one for both, of 4,000 bytes.
+/// FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR.
+pub const FILE_ATTRIBUTES: [u32; 4] = [0x8008_6601, 0x4008_6602, 0x801c_581f, 0x401c_5820];
+
+/// FIONREAD, TCGETS, FIBMAP, those of a file's attributes, FIOQSIZE, FS_IOC_FIEMAP, FITRIM,
+/// FS_IOC_MEASURE_VERITY, and some that are a file system's own: one without an argument, one to read,
+/// one to write, one for both, of 4,000 bytes.
 pub const IOCTLS: &[u32] = &[
     0x541b,
     0x5401,
     1,
-    0x8008_6601,
-    0x4008_6602,
-    0x801c_581f,
-    0x401c_5820,
+    FILE_ATTRIBUTES[0],
+    FILE_ATTRIBUTES[1],
+    FILE_ATTRIBUTES[2],
+    FILE_ATTRIBUTES[3],
     0x5460,
     0xc020_660b,
     0xc018_5879,
@@ -241,4 +248,27 @@ pub fn notification(at: usize, node: u64, name: &str, offset: u64, size: u32) ->
         Some(NotifyCode::Resend | NotifyCode::IncEpoch) => Vec::new(),
         None => node.as_bytes().to_vec(),
     }
+}
+
+/// Whether an extended attribute is an access control list.
+pub fn is_acl(name: &[u8]) -> bool {
+    ACLS.iter().any(|acl| acl.as_bytes() == name)
+}
+
+/// An access control list, as extended attributes have it: the owner, a user, the group, a mask, others.
+pub fn acl() -> Vec<u8> {
+    let mut bytes = 2_u32.to_le_bytes().to_vec();
+    let nobody = u32::MAX;
+    for (tag, permissions, id) in [
+        (1_u16, 6_u16, nobody),
+        (2, 4, 1000),
+        (4, 4, nobody),
+        (16, 6, nobody),
+        (32, 0, nobody),
+    ] {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(permissions.to_le_bytes());
+        bytes.extend(id.to_le_bytes());
+    }
+    bytes
 }

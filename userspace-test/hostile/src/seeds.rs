@@ -116,6 +116,64 @@ fn notified(at: usize) -> Input {
     input
 }
 
+/// Daemons that have what most have not, and who asks for it.
+fn special() -> Vec<Input> {
+    use What::*;
+    let valid = |setup| Setup {
+        valid: 3600,
+        ..setup
+    };
+    let handle = |path, at| Call {
+        at,
+        ..call(Handle, path)
+    };
+    let ioctl = |flags| Call {
+        flags,
+        ..call(Ioctl, "hello")
+    };
+    let acl = |what, path, to: &str| Call {
+        to: to.into(),
+        ..call(what, path)
+    };
+    let [access, default] = pieces::ACLS;
+    let mut looked = with(Setup::default(), busy());
+    looked.steps.push(Step {
+        on: Some(Opcode(abi::Opcode::Read as u32)),
+        before: vec![Deed::Look],
+        ..Default::default()
+    });
+    vec![
+        with(
+            features(f::EXPORT_SUPPORT),
+            vec![handle("dir/a", 0), handle("dir/a", 1), handle("dir", 1)],
+        ),
+        with(
+            Setup::default(),
+            pieces::FILE_ATTRIBUTES.iter().copied().map(ioctl).collect(),
+        ),
+        with(
+            Setup {
+                options: "allow_other,default_permissions".into(),
+                ..valid(features(f::POSIX_ACL | f::DONT_MASK))
+            },
+            vec![
+                acl(Getxattr, "hello", access),
+                acl(Setxattr, "hello", access),
+                usual(Access),
+                acl(Setxattr, "dir", default),
+                call(Mkdir, "dir/new"),
+                usual(Chmod),
+                acl(Removexattr, "hello", access),
+            ],
+        ),
+        with(
+            valid(features(f::CACHE_SYMLINKS)),
+            vec![usual(Readlink), call(Lstat, "link"), usual(Readlink)],
+        ),
+        looked,
+    ]
+}
+
 /// All of them.
 pub fn all() -> Vec<Input> {
     let mut all = Vec::new();
@@ -136,6 +194,7 @@ pub fn all() -> Vec<Input> {
         all.push(with(setup, busy()));
     }
     all.extend((0..NotifyCode::ALL.len()).map(notified));
+    all.extend(special());
     let write_back = f::WRITEBACK_CACHE | f::ASYNC_READ | f::BIG_WRITES;
     let direct = Call {
         flags: (libc::O_RDWR | libc::O_DIRECT) as u32,

@@ -10,10 +10,15 @@ use nix::{
     unistd::{fork, ForkResult, Pid},
 };
 use std::{
+    ffi::CString,
     fs::File,
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd},
+        unix::ffi::OsStrExt,
+    },
     panic::{catch_unwind, AssertUnwindSafe},
+    path::Path,
     ptr,
     time::Duration,
 };
@@ -121,36 +126,40 @@ pub fn touch(file: &File, offset: i64, len: usize, write: bool) -> io::Result<()
     Ok(())
 }
 
-/// `name_to_handle_at(2)`, and `open_by_handle_at(2)` of what that gave.
-pub fn by_handle(dir: &File, path: &std::path::Path, flags: i32) -> io::Result<File> {
-    use std::os::{fd::FromRawFd, unix::ffi::OsStrExt};
-    // The size and type of the handle, and 128 bytes for it.
-    let mut handle = [0_u32; 2 + 32];
-    handle[0] = 128;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    let mut mount = 0_i32;
-    let (name, made, id) = (path.as_ptr(), handle.as_mut_ptr(), &raw mut mount);
-    // SAFETY: The path is a string, the handle has the room that it says.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_name_to_handle_at,
-            libc::AT_FDCWD,
-            name,
-            made,
-            id,
-            0,
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
+/// What stands for a file, whatever becomes of its name.
+pub struct Handle {
+    /// The size and type of the handle, and 128 bytes for it.
+    words: [u32; 2 + 32],
+}
+
+impl Handle {
+    /// `name_to_handle_at(2)`.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut words = [0; 2 + 32];
+        words[0] = 128;
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let mut mount = 0_i32;
+        let (name, made, id) = (path.as_ptr(), words.as_mut_ptr(), &raw mut mount);
+        let at = libc::AT_FDCWD;
+        // SAFETY: The path is a string, the handle has the room that it says.
+        let result = unsafe { libc::syscall(libc::SYS_name_to_handle_at, at, name, made, id, 0) };
+        match result {
+            0 => Ok(Self { words }),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
-    // SAFETY: The handle was made by the call above.
-    let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, dir.as_raw_fd(), made, flags) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
+
+    /// `open_by_handle_at(2)`, in the file system of `dir`.
+    pub fn open(&self, dir: &File, flags: i32) -> io::Result<File> {
+        let (dir, handle) = (dir.as_raw_fd(), self.words.as_ptr());
+        // SAFETY: The handle was made by `of`.
+        let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, dir, handle, flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: This descriptor has just been made, for us.
+        Ok(unsafe { File::from_raw_fd(fd as i32) })
     }
-    // SAFETY: This descriptor has just been made, for us.
-    Ok(unsafe { File::from_raw_fd(fd as i32) })
 }
 
 /// Writes a message out of memory that was not touched before; the last `missing` bytes of it are not
