@@ -60,25 +60,36 @@ quietly() {
     say "$label: done in $((SECONDS - start)) s"
 }
 
+# lacking PROGRAM=PACKAGE...: the packages of the programs that are missing.
+lacking() {
+    local pair
+    for pair in "$@"; do
+        [ -e "${pair%%=*}" ] || command -v "${pair%%=*}" >/dev/null || printf '%s\n' "${pair#*=}"
+    done
+}
+
 # need PROGRAM=PACKAGE...: installs the Debian packages of the programs that are
 # missing. Asks first where a person is there to answer.
 need() {
-    local pair missing=()
-    for pair in "$@"; do
-        [ -e "${pair%%=*}" ] || command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
-    done
+    local missing as_root=()
+    mapfile -t missing < <(lacking "$@")
     ((${#missing[@]})) || return 0
     command -v apt-get >/dev/null ||
         die "these Debian packages (or what they are called here) are needed, and there is no apt-get to install them: ${missing[*]}"
-    local as_root=()
     [ "$(id -u)" = 0 ] || as_root=(sudo)
     if [ -t 0 ] && [ -z "${CI:-}" ]; then
         local answer
         read -r -p "These packages are needed: ${missing[*]}. Install them with apt-get? [Y/n] " answer
         case $answer in [nN]*) die "not installed; run 'apt-get install ${missing[*]}' yourself, then try again" ;; esac
     fi
-    quietly "apt-get install ${missing[*]} (about a minute)" "$BUILD/log/apt.log" \
-        "${as_root[@]}" sh -c 'apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "$@"' sh "${missing[@]}"
+    (
+        # Guests that start side by side need the same ones.
+        alone "$CACHE/packages"
+        mapfile -t missing < <(lacking "$@")
+        ((${#missing[@]})) || exit 0
+        quietly "apt-get install ${missing[*]} (about a minute)" "$BUILD/log/apt.log" \
+            "${as_root[@]}" sh -c 'apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "$@"' sh "${missing[@]}"
+    )
 }
 
 # pack LINUX NAME FILE...: an archive of some of Linux's sources, build/suites/NAME.tar.
