@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     abi::{self, init_flags, InitIn, InitOut},
-    message::{limits, op, Completion, Data, Reply, Request, Terms},
+    message::{limits, op, Completion, Data, Message, Request, Terms},
     vfs::{
         module_param::Parameter,
         ns::Capability,
@@ -273,13 +273,13 @@ struct Answered {
 }
 
 impl Completion for Answered {
-    fn ended(&self, reply: &mut Reply, outcome: Result) {
+    fn ended(&self, message: &mut Message, outcome: Result) {
         // The superblock is gone, or going: then nobody waits for the outcome either.
         self.superblock.with(|sb| {
             if outcome.is_err_and(|err| err == ECONNABORTED || err == ENOTCONN) {
                 return;
             }
-            let bytes = match &reply.data {
+            let bytes = match &message.reply().data {
                 Data::Bytes(bytes) => bytes.as_slice(),
                 _ => &[],
             };

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     abi::{lk_flags, FileLock as WireLock, LkIn},
-    message::{op, Caller, Completion, Operation, Reply, Request},
+    message::{op, Caller, Completion, Message, Operation, Request},
     vfs::{
         lock::{FileLock, LockType, Outcome},
         ns::global_pid,
@@ -161,7 +161,7 @@ impl Setting {
 
 impl Completion for Setting {
     /// The caller was killed.
-    fn ended(&self, _reply: &mut Reply, outcome: Result) {
+    fn ended(&self, _message: &mut Message, outcome: Result) {
         if outcome.is_err() {
             return;
         }

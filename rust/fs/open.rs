@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     abi::{self, open_flags, release_flags, OpenIn, OpenOut, ReleaseIn},
-    message::{op, Caller, Completion, Operation, Reply, Request},
+    message::{op, Caller, Completion, Message, Operation, Request},
     vfs::{
         file::{
             Allocation, CopyRange, Ended, FileOperations, Fsync, Io, LockOwner, NewFile, OpenRef,
@@ -81,7 +81,7 @@ struct Keep {
 }
 
 impl Completion for Keep {
-    fn ended(&self, _reply: &mut Reply, _outcome: Result) {}
+    fn ended(&self, _message: &mut Message, _outcome: Result) {}
 }
 
 /// Memory for an open file, to be got before the daemon is asked, so that what it has opened can be
@@ -252,7 +252,7 @@ impl Drop for OpenFile {
 /// Keeps the file while a request on it is with the daemon: RELEASE must not overtake it.
 impl Completion for OpenFile {
     /// The request has ended, and its caller was killed: what it changed is known to nobody.
-    fn ended(&self, _reply: &mut Reply, _outcome: Result) {
+    fn ended(&self, _message: &mut Message, _outcome: Result) {
         self.inode().data().invalidate(MODIFY_STATS | SIZE_STAT);
     }
 }

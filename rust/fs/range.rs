@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     abi::{BmapIn, CopyFileRangeIn, FallocateIn, LseekIn},
-    message::{op, Completion, Reply, Request},
+    message::{op, Completion, Message, Request},
     vfs::{
         file::{Allocation, CopyRange, OpenRef, Seek},
         stat::{MODIFY_STATS, SIZE_STAT},
@@ -210,8 +210,8 @@ struct Files {
 }
 
 impl Completion for Files {
-    fn ended(&self, reply: &mut Reply, outcome: Result) {
-        self.target.ended(reply, outcome);
+    fn ended(&self, message: &mut Message, outcome: Result) {
+        self.target.ended(message, outcome);
     }
 }
 

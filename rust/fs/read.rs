@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     abi::ReadIn,
-    message::{op, Completion, Data, Reply, Request},
+    message::{op, Completion, Data, Message, Reply, Request},
     vfs::{
         address_space::AddressSpaceOperations,
         file::{Ended, Io},
@@ -202,7 +202,7 @@ impl Reading {
     /// Sends it and waits for the reply.
     fn wait(self, mount: &Mount) -> Result {
         let mut replied = mount.connection.call(self.request)?;
-        self.done.ended(replied.reply(), Ok(()));
+        self.done.take(replied.reply(), Ok(()));
         Ok(())
     }
 
@@ -213,8 +213,9 @@ impl Reading {
     }
 }
 
-impl Completion for Done {
-    fn ended(&self, reply: &mut Reply, outcome: Result) {
+impl Done {
+    /// Takes what was read.
+    fn take(&self, reply: &mut Reply, outcome: Result) {
         let inode = self.file.inode();
         invalidate_atime(inode);
         let received = reply.received;
@@ -236,5 +237,11 @@ impl Completion for Done {
             let zeroed = folio.zero_range(filled, folio.size() - filled);
             folio.end_read(zeroed.is_ok());
         }
+    }
+}
+
+impl Completion for Done {
+    fn ended(&self, message: &mut Message, outcome: Result) {
+        self.take(message.reply(), outcome);
     }
 }

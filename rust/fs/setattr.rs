@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     abi::{fattr, SetattrIn},
-    message::{op, Completion, Reply, Request},
+    message::{op, Completion, Message, Request},
     sys,
     vfs::{
         file::LockOwner,
@@ -236,7 +236,7 @@ struct Late {
 }
 
 impl Completion for Late {
-    fn ended(&self, _reply: &mut Reply, _outcome: Result) {
+    fn ended(&self, _message: &mut Message, _outcome: Result) {
         inode::attributes_changed(&self.inode);
     }
 }

@@ -9,8 +9,8 @@
 
 use super::{direct, inode, mount::Mount, open::OpenFile, INode};
 use crate::{
-    abi::WriteOut,
-    message::{op, Completion, Data, Operation, Payload, Reply, Request},
+    abi::{ReadIn, WriteIn, WriteOut},
+    message::{op, Completion, Data, Message, Operation, Payload, Request},
     sys::{park, Sleep, Thread},
     vfs::{
         file::{Ended, Io},
@@ -40,8 +40,9 @@ pub(super) fn read_later<'a>(
     match io.read_later() {
         Err(ended) => ended,
         Ok((later, ended)) => {
-            Transfer::run(file, Kind::Read, End::Later(later), |transfer| {
-                transfer.send_reads(start, iov, len)
+            let end = End::Later(later);
+            Transfer::run(file, Kind::Read, start, end, |transfer| {
+                transfer.send_reads(iov, len)
             });
             ended
         }
@@ -57,8 +58,9 @@ pub(super) fn read(
     len: usize,
 ) -> Result<usize> {
     let waiter = Waiter::new()?;
-    Transfer::run(file, Kind::Read, End::Waiter(waiter.clone()), |transfer| {
-        transfer.send_reads(start, iov, len)
+    let end = End::Waiter(waiter.clone());
+    Transfer::run(file, Kind::Read, start, end, |transfer| {
+        transfer.send_reads(iov, len)
     });
     waiter.wait()
 }
@@ -73,8 +75,9 @@ pub(super) fn write_later<'a>(
     match io.write_later() {
         Err(ended) => ended,
         Ok((later, ended)) => {
-            Transfer::run(file, Kind::Write, End::Later(later), |transfer| {
-                transfer.send_writes(start, iov, flags)
+            let end = End::Later(later);
+            Transfer::run(file, Kind::Write, start, end, |transfer| {
+                transfer.send_writes(iov, flags)
             });
             ended
         }
@@ -91,8 +94,8 @@ pub(super) fn write(
 ) -> Result<usize> {
     let waiter = Waiter::new()?;
     let end = End::Waiter(waiter.clone());
-    Transfer::run(file, Kind::Write, end, |transfer| {
-        transfer.send_writes(start, iov, flags)
+    Transfer::run(file, Kind::Write, start, end, |transfer| {
+        transfer.send_writes(iov, flags)
     });
     waiter.wait()
 }
@@ -101,6 +104,8 @@ pub(super) fn write(
 struct Transfer {
     kind: Kind,
     file: Arc<OpenFile>,
+    /// Its first byte.
+    start: u64,
     /// How many bytes were asked for.
     sent: Atomic<usize>,
     /// The first byte, counted from where it begins, that a reply has left out.
@@ -139,12 +144,14 @@ impl Transfer {
     fn run(
         file: ArcBorrow<'_, OpenFile>,
         kind: Kind,
+        start: u64,
         end: End,
         send: impl FnOnce(&Arc<Self>) -> Result,
     ) {
         let transfer = Self {
             kind,
             file: file.into(),
+            start,
             sent: Atomic::new(0),
             gap: Atomic::new(Self::WHOLE),
             // Unless there is memory for it.
@@ -164,7 +171,7 @@ impl Transfer {
     }
 
     /// Sends READs for up to `len` bytes.
-    fn send_reads(self: &Arc<Self>, start: u64, iov: &mut IovIterDest<'_>, len: usize) -> Result {
+    fn send_reads(self: &Arc<Self>, iov: &mut IovIterDest<'_>, len: usize) -> Result {
         let mount = Mount::of(self.inode());
         let max_pages = mount.features().max_pages as usize;
         let later = match &self.end {
@@ -176,8 +183,8 @@ impl Transfer {
             let want = (len - done).min(mount.max_read());
             let pages = Pages::next(iov, want, max_pages, later)?;
             let size = pages.len();
-            let arguments = direct::read_arguments(&self.file, start + done as u64, size);
-            self.send::<op::Read>(done, size, &arguments, |request| {
+            let arguments = direct::read_arguments(&self.file, self.start + done as u64, size);
+            self.send::<op::Read>(size, &arguments, |request| {
                 request.reply_into(Data::Pages(pages))
             })?;
             done += size;
@@ -186,19 +193,15 @@ impl Transfer {
     }
 
     /// Sends WRITEs for all of `iov`.
-    fn send_writes(
-        self: &Arc<Self>,
-        start: u64,
-        iov: &mut IovIterSource<'_>,
-        flags: u32,
-    ) -> Result {
+    fn send_writes(self: &Arc<Self>, iov: &mut IovIterSource<'_>, flags: u32) -> Result {
         let mount = Mount::of(self.inode());
         let mut done = 0;
         while !iov.is_empty() {
             let bytes = iov.peek_bytes(mount.max_write())?;
             let size = bytes.len();
-            let arguments = direct::write_arguments(&self.file, start + done as u64, size, flags);
-            self.send::<op::Write>(done, size, &arguments, |request| {
+            let at = self.start + done as u64;
+            let arguments = direct::write_arguments(&self.file, at, size, flags);
+            self.send::<op::Write>(size, &arguments, |request| {
                 request.payload(Payload::Bytes(bytes))
             })?;
             iov.advance(size);
@@ -207,10 +210,9 @@ impl Transfer {
         Ok(())
     }
 
-    /// Sends a request for `size` bytes, the first of which is the one at `at`.
+    /// Sends a request for `size` bytes.
     fn send<O: Operation>(
         self: &Arc<Self>,
-        at: usize,
         size: usize,
         arguments: &O::In,
         with_data: impl FnOnce(Request<O>) -> Request<O>,
@@ -218,11 +220,31 @@ impl Transfer {
         let inode = self.inode();
         let connection = &Mount::of(inode).connection;
         let request = Request::<O>::new(connection, inode.data().nodeid(), arguments)?;
-        let transfer = self.clone();
-        let piece = Arc::new(Piece { at, size, transfer }, GFP_KERNEL)?;
         self.sent.add(size, Relaxed);
-        let sent = connection.submit(with_data(request).then(piece));
+        let sent = connection.submit(with_data(request).then(self.clone()));
         sent.inspect_err(|error| self.fail(*error))
+    }
+
+    /// What a request was for, and what became of it; `None` without the structure that a reply has.
+    fn piece(&self, message: &mut Message) -> Option<Piece> {
+        // CAST: `u32` to `usize` on a 64-bit machine, and less than was asked for.
+        let (offset, size) = match self.kind {
+            Kind::Read => message
+                .arguments()
+                .map(|asked: &ReadIn| (asked.offset, asked.size)),
+            Kind::Write => message
+                .arguments()
+                .map(|asked: &WriteIn| (asked.offset, asked.size)),
+        }?;
+        let moved = match self.kind {
+            Kind::Read => message.reply().received,
+            Kind::Write => message.reply().fixed::<WriteOut>()?.size as usize,
+        };
+        Some(Piece {
+            at: (offset - self.start) as usize,
+            size: size as usize,
+            moved,
+        })
     }
 
     fn inode(&self) -> &INode {
@@ -268,31 +290,28 @@ impl Drop for Transfer {
     }
 }
 
-/// One request's part of a transfer.
-struct Piece {
-    /// Its first byte, counted from where the transfer begins.
-    at: usize,
-    /// How many bytes it was to move.
-    size: usize,
-    transfer: Arc<Transfer>,
-}
-
-impl Completion for Piece {
-    fn ended(&self, reply: &mut Reply, outcome: Result) {
+impl Completion for Transfer {
+    /// A piece of it has ended.
+    fn ended(&self, message: &mut Message, outcome: Result) {
         // The memory is its owner's again before that is told of the end.
-        drop(reply.take_data());
-        let moved = outcome.and_then(|()| match self.transfer.kind {
-            Kind::Read => Ok(reply.received),
-            // CAST: `u32` to `usize` on a 64-bit machine.
-            Kind::Write => Ok(reply.fixed::<WriteOut>().ok_or(EIO)?.size as usize),
-        });
-        match moved {
-            Err(error) => self.transfer.fail(error),
-            Ok(moved) if moved > self.size => self.transfer.fail(EIO),
-            Ok(moved) if moved < self.size => self.transfer.found_gap(self.at + moved),
+        drop(message.reply().take_data());
+        let piece = outcome.and_then(|()| self.piece(message).ok_or(EIO));
+        match piece {
+            Err(error) => self.fail(error),
+            Ok(Piece { size, moved, .. }) if moved > size => self.fail(EIO),
+            Ok(Piece { at, size, moved }) if moved < size => self.found_gap(at + moved),
             Ok(_) => {}
         }
     }
+}
+
+/// What a request has to do with the transfer.
+struct Piece {
+    /// Its first byte, counted from where the transfer begins.
+    at: usize,
+    /// How many bytes it was to move, and how many the daemon has moved.
+    size: usize,
+    moved: usize,
 }
 
 /// Waits for the end of a transfer.

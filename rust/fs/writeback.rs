@@ -10,7 +10,7 @@
 use super::{inode::is_ahead, mount::Mount, open::OpenFile, INode};
 use crate::{
     abi::{fattr, write_flags, SetattrIn, WriteIn},
-    message::{op, Caller, Completion, Payload, Reply, Request},
+    message::{op, Caller, Completion, Message, Payload, Request},
     sys::{
         fifo::{Fifo, Node as Link},
         insist,
@@ -233,7 +233,7 @@ struct Done {
 }
 
 impl Completion for Done {
-    fn ended(&self, _reply: &mut Reply, outcome: Result) {
+    fn ended(&self, _message: &mut Message, outcome: Result) {
         let inode = self.file.inode();
         if let Err(error) = outcome {
             inode.set_write_error(error);

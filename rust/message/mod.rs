@@ -50,7 +50,7 @@ use core::mem::offset_of;
 use kernel::{alloc::AllocError, fs::file::flags, prelude::*, sync::Arc};
 use operation::Kind;
 use wire::Wire;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What a request carries.
 pub(crate) struct Message {
@@ -73,9 +73,9 @@ pub(crate) struct Message {
 /// Told of the end of a request that nobody waits for: a background one, or one whose caller was
 /// killed.
 pub(crate) trait Completion: Send + Sync {
-    /// The request has ended: `reply` holds what the daemon sent, if the outcome is good. Runs in
-    /// whatever thread ended it, without locks; may sleep, but not wait for a daemon.
-    fn ended(&self, reply: &mut Reply, outcome: Result);
+    /// The request has ended: `message` has what it asked for, and, if the outcome is good, the reply.
+    /// Runs in whatever thread ended it, without locks; may sleep, but not wait for a daemon.
+    fn ended(&self, message: &mut Message, outcome: Result);
 }
 
 impl Message {
@@ -105,6 +105,18 @@ impl Message {
     /// What is asked for.
     pub(crate) fn opcode(&self) -> Opcode {
         self.kind.opcode
+    }
+
+    /// The structure that its arguments begin with, or the beginning of it; `None` when they are too
+    /// short for that.
+    pub(crate) fn arguments<T: FromBytes + Immutable + KnownLayout>(&self) -> Option<&T> {
+        let found = T::ref_from_prefix(self.wire.arguments());
+        found.ok().map(|(arguments, _)| arguments)
+    }
+
+    /// The reply.
+    pub(crate) fn reply(&mut self) -> &mut Reply {
+        &mut self.reply
     }
 
     /// Completes the request for a daemon of that minor version; returns its length in bytes.
@@ -160,8 +172,8 @@ impl Message {
                 let created = self.reply.fixed::<Created>();
                 if let Some(created) = created.filter(|created| created.entry.nodeid != 0) {
                     let nodeid = created.entry.nodeid;
-                    let flags = abi::CreateIn::read_from_prefix(self.wire.arguments())
-                        .map_or(0, |(create, _)| create.flags & !CREATE_ONLY);
+                    let create = self.arguments::<abi::CreateIn>();
+                    let flags = create.map_or(0, |create| create.flags & !CREATE_ONLY);
                     let mut release =
                         self.release(op::Release::KIND, nodeid, created.open.fh, flags);
                     release.forget = Some(forget(nodeid));
@@ -191,8 +203,8 @@ impl Message {
         let Some(open) = self.reply.fixed::<abi::OpenOut>() else {
             return;
         };
-        let flags =
-            abi::OpenIn::read_from_prefix(self.wire.arguments()).map_or(0, |(open, _)| open.flags);
+        let asked = self.arguments::<abi::OpenIn>();
+        let flags = asked.map_or(0, |asked| asked.flags);
         let release = self.release(kind, self.wire.header().nodeid, open.fh, flags);
         // After an abort there is nobody to tell.
         let _ = queue.submit(release, true);
@@ -280,7 +292,7 @@ impl Carried for Message {
             queue.forget(node);
         }
         if let Some(completion) = request.completion.take() {
-            completion.ended(&mut request.reply, outcome);
+            completion.ended(&mut request, outcome);
             // What the request carries goes before the completion does.
             drop(request);
         }
