@@ -23,14 +23,24 @@ use kernel::{
 };
 use zerocopy::FromBytes;
 
-/// What the daemon sent, as the kernel has it.
-pub(super) fn attributes(sb: &SuperBlock, attr: &Attr) -> Attributes {
-    let users = sb.data().connection.users();
+/// When the daemon says that a file was last read, modified and changed.
+pub(super) fn times(attr: &Attr) -> [Time; 3] {
     let time = |seconds: u64, nanoseconds: u32| Time {
         // CAST: The wire has it unsigned, but means signed.
         seconds: seconds as i64,
         nanoseconds: nanoseconds.min(999_999_999),
     };
+    [
+        time(attr.atime, attr.atimensec),
+        time(attr.mtime, attr.mtimensec),
+        time(attr.ctime, attr.ctimensec),
+    ]
+}
+
+/// What the daemon sent, as the kernel has it.
+pub(super) fn attributes(sb: &SuperBlock, attr: &Attr) -> Attributes {
+    let users = sb.data().connection.users();
+    let [atime, mtime, ctime] = times(attr);
     Attributes {
         number: attr.ino,
         permissions: attr.mode & 0o7777,
@@ -40,14 +50,14 @@ pub(super) fn attributes(sb: &SuperBlock, attr: &Attr) -> Attributes {
         size: attr.size,
         blocks: attr.blocks,
         block_bits: block_bits(sb, attr),
-        atime: time(attr.atime, attr.atimensec),
-        mtime: time(attr.mtime, attr.mtimensec),
-        ctime: time(attr.ctime, attr.ctimensec),
+        atime,
+        mtime,
+        ctime,
     }
 }
 
 /// The size of a block as a power of two: the daemon's, or the superblock's.
-pub(super) fn block_bits(sb: &SuperBlock, attr: &Attr) -> u8 {
+fn block_bits(sb: &SuperBlock, attr: &Attr) -> u8 {
     let bits = attr.blksize.checked_ilog2();
     // CAST: At most 63.
     bits.or(sb.block_size().checked_ilog2()).unwrap_or(0) as u8

@@ -3,8 +3,9 @@
 //! Inodes: their attributes and how long these hold, and forgetting them.
 
 use super::{
-    attr::{attributes, block_bits},
+    attr::{attributes, times},
     dir::Directory,
+    init::Features,
     io_mode::IoMode,
     mount::{Flag, Mount},
     permission::Common,
@@ -33,7 +34,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Mutex, MutexGuard, SetOnce, SpinLock,
+        Mutex, MutexGuard, SetOnce, SpinLock, SpinLockGuard,
     },
 };
 
@@ -80,6 +81,12 @@ struct State {
     /// To tell the daemon with, when the inode goes.
     forget: Option<KBox<ForgetNode>>,
     cached: Cached,
+}
+
+impl State {
+    fn count_lookup(&mut self) {
+        self.nlookup += 1;
+    }
 }
 
 /// Attributes as the daemon sent them, where the inode's own differ or have no room.
@@ -190,7 +197,7 @@ impl Node {
 
     /// One more lookup has led here.
     pub(super) fn count_lookup(&self) {
-        self.state.lock().nlookup += 1;
+        self.state.lock().count_lookup();
     }
 
     /// What it has to do with writing back. ENOMEM.
@@ -385,8 +392,7 @@ pub(super) fn get(
             Lookup::New(mut inode) => {
                 inode.set_generation(generation as u32);
                 set_up(&mut inode, attr)?;
-                inode.data().count_lookup();
-                change_attributes(&inode, attr, until, asked);
+                looked_up(&inode, attr, until, asked);
                 return Ok(inode.unlock());
             }
             Lookup::Found(inode) => {
@@ -398,8 +404,7 @@ pub(super) fn get(
                         continue;
                     }
                 }
-                inode.data().count_lookup();
-                change_attributes(&inode, attr, until, asked);
+                looked_up(&inode, attr, until, asked);
                 return Ok(inode);
             }
         }
@@ -409,12 +414,16 @@ pub(super) fn get(
 /// Gives a new inode what does not change any more, and what [`change_attributes`] compares with.
 fn set_up(inode: &mut NewINode<super::Fuse>, attr: &Attr) -> Result {
     let file_type = FileType::of_mode(attr.mode).ok_or(EIO)?;
-    let features = *Mount::of(inode).features();
-    inode.keep_times(!(features.writeback_cache && file_type == FileType::Regular));
+    let &Features {
+        writeback_cache,
+        posix_acl,
+        ..
+    } = Mount::of(inode).features();
+    inode.keep_times(!(writeback_cache && file_type == FileType::Regular));
     match file_type {
         FileType::Regular => {
             inode.set_regular::<Common, Pages>();
-            if features.writeback_cache {
+            if writeback_cache {
                 inode.may_block_reclaim();
             }
         }
@@ -422,28 +431,48 @@ fn set_up(inode: &mut NewINode<super::Fuse>, attr: &Attr) -> Result {
         FileType::Symlink => inode.set_symlink::<Symlink>(),
         special => inode.set_special::<Common>(special, attr.rdev),
     }
-    if !features.posix_acl {
+    if !posix_acl {
         inode.dont_cache_acls();
     }
-    let new = attributes(inode.super_block(), attr);
+    let [_, mtime, ctime] = times(attr);
     let mut inode = inode.lock();
-    inode.set_size(new.size);
-    inode.set_mtime(new.mtime);
-    inode.set_ctime(new.ctime);
+    inode.set_size(attr.size);
+    inode.set_mtime(mtime);
+    inode.set_ctime(ctime);
     Ok(())
+}
+
+/// One more lookup has led to the inode; takes the attributes that came with it, as
+/// [`change_attributes`] does.
+pub(super) fn looked_up(inode: &INode, attr: &Attr, until: Ticks, asked: Asked) {
+    let mut state = inode.data().state.lock();
+    state.count_lookup();
+    change(inode, state, attr, until, asked);
 }
 
 /// Takes attributes that the daemon sent, unless newer ones came meanwhile; whether it did. `attr` is
 /// valid. May sleep.
 pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked: Asked) -> bool {
-    let (node, mount) = (inode.data(), Mount::of(inode));
-    let mut state = node.state.lock();
-    if asked.is_crossed(&state) || node.unsettled.load(Relaxed) {
+    change(inode, inode.data().state.lock(), attr, until, asked)
+}
+
+fn change(
+    inode: &INode,
+    mut state: SpinLockGuard<'_, State>,
+    attr: &Attr,
+    until: Ticks,
+    asked: Asked,
+) -> bool {
+    if asked.is_crossed(&state) || inode.data().unsettled.load(Relaxed) {
         return false;
     }
     let (old_size, old_mtime) = (inode.size(), inode.mtime());
     let ahead = is_ahead(inode);
-    take(inode, &mut state, attr, until, asked, !ahead);
+    let theirs = Theirs {
+        size: !ahead,
+        times: !ahead,
+    };
+    take(inode, &mut state, attr, until, asked, theirs);
     drop(state);
 
     if inode.is_regular() && !ahead {
@@ -451,7 +480,7 @@ pub(super) fn change_attributes(inode: &INode, attr: &Attr, until: Ticks, asked:
         if resized {
             inode.truncate_page_cache(attr.size);
         }
-        let features = mount.features();
+        let features = Mount::of(inode).features();
         let is_old = if resized {
             !features.explicit_inval_data
         } else {
@@ -493,7 +522,11 @@ pub(super) fn changed(
     };
     let old_size = inode.size();
     let resizes = !ahead || changes.size().is_some();
-    take(inode, &mut state, attr, until, asked, resizes);
+    let theirs = Theirs {
+        size: resizes,
+        times: !ahead,
+    };
+    take(inode, &mut state, attr, until, asked, theirs);
     drop(state);
     // Folios that are to go may have to be written back first.
     drop(held);
@@ -506,8 +539,15 @@ pub(super) fn changed(
     }
 }
 
-/// Takes attributes but the times that the kernel knows better; the size only if it `resizes`.
-fn take(inode: &INode, state: &mut State, attr: &Attr, until: Ticks, asked: Asked, resizes: bool) {
+/// What the daemon knows better than the kernel.
+#[derive(Clone, Copy)]
+struct Theirs {
+    size: bool,
+    times: bool,
+}
+
+/// Takes attributes, but those that the kernel knows better.
+fn take(inode: &INode, state: &mut State, attr: &Attr, until: Ticks, asked: Asked, theirs: Theirs) {
     let (node, mount) = (inode.data(), Mount::of(inode));
     let new = attributes(inode.super_block(), attr);
     // An inode that had gone while its attributes were asked for has lost the version that would
@@ -519,7 +559,7 @@ fn take(inode: &INode, state: &mut State, attr: &Attr, until: Ticks, asked: Aske
     state.cached = Cached {
         number: new.number,
         permissions: new.permissions,
-        block_bits: block_bits(inode.super_block(), attr),
+        block_bits: new.block_bits,
         ..state.cached
     };
     node.expiry.set(until);
@@ -537,10 +577,10 @@ fn take(inode: &INode, state: &mut State, attr: &Attr, until: Ticks, asked: Aske
     locked.set_owner(new.uid, new.gid);
     locked.set_blocks(new.blocks);
     locked.set_atime(new.atime);
-    if resizes {
+    if theirs.size {
         locked.set_size(attr.size);
     }
-    if !is_ahead(inode) {
+    if theirs.times {
         locked.set_mtime(new.mtime);
         locked.set_ctime(new.ctime);
     }

@@ -7,7 +7,7 @@
 
 use super::{
     init::Readdirplus,
-    inode::{self, change_attributes, invalidate_atime, is_stale, is_valid, Asked},
+    inode::{self, invalidate_atime, is_stale, is_valid, looked_up, Asked},
     ioctl,
     lookup::{holds_until, Sighting},
     mount::Mount,
@@ -235,9 +235,8 @@ fn link(
                 match inode {
                     Some(inode) if !is_stale(inode, *generation, attr) => {
                         inode.data().check()?;
-                        inode.data().count_lookup();
                         inode.forget_acls();
-                        change_attributes(inode, attr, until, asked.of_known());
+                        looked_up(inode, attr, until, asked.of_known());
                     }
                     stale => {
                         if let Some(inode) = stale {
