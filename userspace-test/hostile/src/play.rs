@@ -136,7 +136,8 @@ impl Stage {
             &mut callers,
         );
         server.record = record.then(Vec::new);
-        if setup.sleeps {
+        // Who waits for INIT sleeps whatever the flags of the device say, and if mount(2) fails, for ever.
+        if setup.sleeps || setup.sync_init {
             sys::alarm(Duration::from_millis(TICK.into()))?;
         }
         let mounted = if setup.sync_init {
