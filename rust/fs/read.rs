@@ -111,19 +111,23 @@ impl AddressSpaceOperations for Pages {
 fn readahead(inode: &INode, file: ArcBorrow<'_, OpenFile>, folios: Readahead<'_>) -> Result {
     inode.data().check()?;
     let mount = Mount::of(inode);
-    let most = mount.max_read();
+    let most = mount.max_read() as u64;
     let mut batch: KVec<LockedFolio> = KVec::new();
-    let mut end = 0;
+    // Where what is in the batch begins, and ends.
+    let (mut start, mut end) = (0, 0);
     folios.for_each(|part| {
-        let size: usize = batch.iter().map(LockedFolio::size).sum();
-        if !batch.is_empty() && (size + part.size() > most || part.pos() != end) {
+        let part_end = part.pos() + part.size() as u64;
+        if !batch.is_empty() && (part_end - start > most || part.pos() != end) {
             read_ahead(mount, &file, core::mem::take(&mut batch))?;
+        }
+        if batch.is_empty() {
+            start = part.pos();
         }
         if batch.is_empty() && part.is_speculative() && mount.connection.queue().is_congested() {
             return Err(EAGAIN);
         }
         batch.reserve(1, GFP_KERNEL)?;
-        end = part.pos() + part.size() as u64;
+        end = part_end;
         batch.push(part.take(), GFP_KERNEL)?;
         Ok(())
     });
