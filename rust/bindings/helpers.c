@@ -656,6 +656,20 @@ struct folio *rust_fuse_page_folio_of(struct page *page)
 	return page_folio(page);
 }
 
+/* The page of that number, with a reference. */
+struct page *rust_fuse_folio_get_page(struct folio *folio, size_t number)
+{
+	struct page *page = folio_page(folio, number);
+
+	get_page(page);
+	return page;
+}
+
+void rust_fuse_put_page(struct page *page)
+{
+	put_page(page);
+}
+
 unsigned long rust_fuse_folio_flags_of(const struct folio *folio)
 {
 	return folio->flags.f;

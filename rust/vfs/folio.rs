@@ -9,7 +9,7 @@ use crate::bindings;
 use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{
     iov::{IovIterDest, IovIterSource},
-    page::{Page, PAGE_SIZE},
+    page::PAGE_SIZE,
     prelude::*,
 };
 
@@ -295,37 +295,29 @@ impl FolioPart {
         })
     }
 
-    /// Copies the `len` bytes from the offset `from` on to the offset `at` in `page`.
+    /// The pages that the first `len` bytes lie in, with a reference to each.
     ///
     /// # Errors
     ///
-    /// `EINVAL` when there are not so many in one of them.
-    ///
-    /// # Safety
-    ///
-    /// Nobody else may use that range of the page at the same time.
-    pub(super) unsafe fn copy_to_page(
-        &self,
-        from: usize,
-        page: &Page,
-        at: usize,
-        len: usize,
-    ) -> Result {
-        let fits = |offset: usize, size| offset.checked_add(len).is_some_and(|end| end <= size);
-        if !fits(from, self.len) || !fits(at, PAGE_SIZE) {
+    /// `EINVAL` when the part is not that long.
+    pub(super) fn pages(&self, len: usize) -> Result<impl Iterator<Item = PagePart> + '_> {
+        if len > self.len {
             return Err(EINVAL);
         }
-        // SAFETY: Both ranges are within their folios, of which a page that was allocated is one.
-        unsafe {
-            bindings::memcpy_folio(
-                bindings::page_folio_of(page.as_ptr()),
-                at,
-                self.folio.as_ptr(),
-                self.offset + from,
+        let (mut at, end) = (self.offset, self.offset + len);
+        Ok(core::iter::from_fn(move || {
+            let (number, offset) = (at / PAGE_SIZE, at % PAGE_SIZE);
+            let len = (end - at).min(PAGE_SIZE - offset);
+            at += len;
+            // SAFETY: The folio is valid, and long enough to have such a page.
+            let page = || unsafe { bindings::folio_get_page(self.folio.as_ptr(), number) };
+            // INVARIANT: This is the reference that was just taken.
+            (len > 0).then(|| PagePart {
+                page: page(),
+                offset,
                 len,
-            );
-        }
-        Ok(())
+            })
+        }))
     }
 }
 
@@ -345,5 +337,33 @@ impl Drop for FolioPart {
             }
             bindings::folio_put(folio);
         }
+    }
+}
+
+/// A part of a page that is in a folio.
+///
+/// # Invariants
+///
+/// This value owns a reference to the page, and the range is within it.
+pub(super) struct PagePart {
+    page: *mut bindings::page,
+    pub(super) offset: usize,
+    pub(super) len: usize,
+}
+
+// SAFETY: A reference to a page belongs to no thread.
+unsafe impl Send for PagePart {}
+
+impl PagePart {
+    /// Gives the page, with the reference.
+    pub(super) fn into_page(self) -> *mut bindings::page {
+        ManuallyDrop::new(self).page
+    }
+}
+
+impl Drop for PagePart {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is such a reference.
+        unsafe { bindings::put_page(self.page) };
     }
 }

@@ -9,13 +9,13 @@
 use crate::{
     bindings,
     vfs::{
-        folio::{FolioPart, LockedFolio},
+        folio::{FolioPart, LockedFolio, PagePart},
         iov::Source,
     },
 };
 use core::{
     marker::PhantomData,
-    mem::{self, MaybeUninit},
+    mem::{ManuallyDrop, MaybeUninit},
     ptr::{self, NonNull},
 };
 use kernel::{
@@ -29,25 +29,28 @@ use kernel::{
 
 /// A pipe that waits for what is read from a file.
 ///
-/// What is [`put`](Self::put) is kept aside, in pages of its own, until [`commit`](Self::commit)
-/// passes them to the pipe all at once; when the value is dropped instead, the pipe stays as it was.
+/// What is [`put`](Self::put) is kept aside, in pages of its own, as are references to
+/// [folios](Self::put_folio), until [`commit`](Self::commit) passes them to the pipe all at once; when
+/// the value is dropped instead, the pipe stays as it was.
 ///
 /// # Invariants
 ///
 /// The pipe is valid and locked on behalf of this value, or nobody else has it. It has `room` free
-/// slots, and `pages` are no more than that.
+/// slots, and `contents` are no more than that.
 pub(crate) struct PipeDest<'a> {
     pipe: NonNull<bindings::pipe_inode_info>,
     room: usize,
     wanted: usize,
-    pages: KVec<Filled>,
+    contents: KVec<Content>,
     _call: PhantomData<&'a mut bindings::pipe_inode_info>,
 }
 
-/// A page, from its beginning on.
-struct Filled {
-    page: Page,
-    len: usize,
+/// What goes into a slot.
+enum Content {
+    /// So many bytes of a page that is nobody else's, from its beginning on.
+    Bytes(Page, usize),
+    /// What a folio has.
+    Folio(PagePart),
 }
 
 impl PipeDest<'_> {
@@ -68,13 +71,15 @@ impl PipeDest<'_> {
                 bindings::pipe_buf_usage(pipe),
             )
         };
+        // CAST: A count of slots.
+        let room = max.saturating_sub(used) as usize;
         Ok(Self {
             // INVARIANT: By the function's contract.
             pipe: NonNull::new(pipe).ok_or(EINVAL)?,
-            // CAST: A count of slots.
-            room: max.saturating_sub(used) as usize,
+            room,
             wanted,
-            pages: KVec::new(),
+            // Most that is long begins with a page of its own.
+            contents: KVec::with_capacity(room.min(wanted / PAGE_SIZE + 2), GFP_KERNEL)?,
             _call: PhantomData,
         })
     }
@@ -90,69 +95,78 @@ impl PipeDest<'_> {
     ///
     /// `EIO` when the pipe has no slots for so much; `EPIPE`, with a signal, when nobody has the pipe
     /// open for reading; `ENOMEM`.
-    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result {
-        self.fill(bytes.len(), |page, at, from, len| {
+    pub(crate) fn put(&mut self, mut bytes: &[u8]) -> Result {
+        self.check_readers()?;
+        while !bytes.is_empty() {
+            let (page, len) = self.last_page()?;
+            let (some, rest) = bytes.split_at(bytes.len().min(PAGE_SIZE - *len));
             // SAFETY: The source is that long. Nobody else has the page yet.
-            unsafe { page.write_raw(bytes[from..][..len].as_ptr(), at, len) }
-        })
+            unsafe { page.write_raw(some.as_ptr(), *len, some.len())? };
+            *len += some.len();
+            bytes = rest;
+        }
+        Ok(())
     }
 
-    /// Adds the first `len` bytes of a part of a folio. May sleep. Errors as [`put`](Self::put), and
-    /// `EINVAL` when the part is not that long.
+    /// Adds the first `len` bytes of a part of a folio: not a copy, but what the folio holds when the
+    /// pipe is read. May sleep. Errors as [`put`](Self::put), and `EINVAL` when the part is not that
+    /// long.
     pub(crate) fn put_folio(&mut self, part: &FolioPart, len: usize) -> Result {
-        self.fill(len, |page, at, from, len| {
-            // SAFETY: Nobody else has the page yet.
-            unsafe { part.copy_to_page(from, page, at, len) }
-        })
+        self.check_readers()?;
+        part.pages(len)?
+            .try_for_each(|page| self.add(Content::Folio(page)))
     }
 
-    /// Adds `len` bytes, which `copy(page, at, from, some)` copies from the offset `from` on to
-    /// the offset `at` in a page, some at a time. Errors as [`put`](Self::put), and those of `copy`.
-    fn fill(
-        &mut self,
-        len: usize,
-        mut copy: impl FnMut(&Page, usize, usize, usize) -> Result,
-    ) -> Result {
+    fn check_readers(&self) -> Result {
         // SAFETY: The pipe is valid and locked by the type invariant.
         if unsafe { bindings::pipe_readers(self.pipe.as_ptr()) } == 0 {
             // SAFETY: SIGPIPE is a signal, and the current task is one.
             unsafe { bindings::send_sig(bindings::SIGPIPE as c_int, current!().as_ptr(), 0) };
             return Err(EPIPE);
         }
-        let mut done = 0;
-        while done < len {
-            let last = match self.pages.last_mut() {
-                Some(last) if last.len < PAGE_SIZE => last,
-                _ => self.add_page()?,
-            };
-            let some = (len - done).min(PAGE_SIZE - last.len);
-            copy(&last.page, last.len, done, some)?;
-            last.len += some;
-            done += some;
-        }
         Ok(())
     }
 
-    fn add_page(&mut self) -> Result<&mut Filled> {
+    #[inline]
+    fn add(&mut self, content: Content) -> Result {
         // INVARIANT: One more is no more than there is room for.
-        if self.pages.len() >= self.room {
+        if self.contents.len() >= self.room {
             return Err(EIO);
         }
-        let page = Page::alloc_page(GFP_KERNEL | __GFP_HIGHMEM)?;
-        self.pages.push(Filled { page, len: 0 }, GFP_KERNEL)?;
-        self.pages.last_mut().ok_or(ENOMEM)
+        Ok(self.contents.push(content, GFP_KERNEL)?)
+    }
+
+    /// The page that bytes are put to, and how many are there.
+    fn last_page(&mut self) -> Result<(&Page, &mut usize)> {
+        let last = self.contents.last();
+        if !matches!(last, Some(Content::Bytes(_, len)) if *len < PAGE_SIZE) {
+            let page = Page::alloc_page(GFP_KERNEL | __GFP_HIGHMEM)?;
+            self.add(Content::Bytes(page, 0))?;
+        }
+        match self.contents.last_mut() {
+            Some(Content::Bytes(page, len)) => Ok((page, len)),
+            _ => Err(ENOMEM),
+        }
     }
 
     /// Passes all that was put to the pipe; returns how many bytes that is.
     pub(crate) fn commit(self) -> usize {
         let mut total = 0;
-        for Filled { page, len } in self.pages {
+        for content in self.contents {
+            let (page, offset, len) = match content {
+                Content::Bytes(page, len) => (ManuallyDrop::new(page).as_ptr(), 0, len),
+                Content::Folio(part) => {
+                    let (offset, len) = (part.offset, part.len);
+                    (part.into_page(), offset, len)
+                }
+            };
             let mut buffer = bindings::pipe_buffer {
-                page: page.as_ptr(),
-                offset: 0,
-                // CAST: At most a page.
+                page,
+                // CAST: Within a page, as `len`.
+                offset: offset as u32,
                 len: len as u32,
-                // These are the kernel's own, for the buffer may be there longer than this module.
+                // These are the kernel's own, for the buffer may be there longer than this module, and
+                // let nobody have the page for something else.
                 ops: &raw const bindings::nosteal_pipe_buf_ops,
                 flags: 0,
                 private: 0,
@@ -160,7 +174,6 @@ impl PipeDest<'_> {
             // SAFETY: The pipe is valid and locked by the type invariant, and the buffer has a page
             // and operations that free it. Whatever comes of it, the page is no longer ours.
             let added = unsafe { bindings::add_to_pipe(self.pipe.as_ptr(), &mut buffer) };
-            mem::forget(page);
             // There was room for it, and somebody who reads, and the pipe is still locked.
             if added < 0 {
                 break;

@@ -19,7 +19,7 @@ use rawfuse::{
 };
 use std::{
     io,
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::FileExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -33,6 +33,7 @@ tests![
     read_into_a_full_pipe,
     read_into_a_small_pipe,
     read_many_pages,
+    read_pages_of_the_cache,
     read_into_no_pipe,
     read_nonblocking,
     read_after_abort,
@@ -228,6 +229,59 @@ fn read_many_pages(env: &Env) {
     let nodes: std::collections::BTreeSet<_> = forgets.iter().map(|one| one.nodeid).collect();
     assert_eq!(nodes.len(), forgets.len());
     assert!(nodes.iter().all(|node| (1000..1400).contains(node)));
+}
+
+/// What is written goes to a pipe as the pages that the page cache has, not as a copy of them: who
+/// takes it out of there late finds what has been written since.
+fn read_pages_of_the_cache(env: &Env) {
+    const SIZE: usize = 2 * PAGE + 100;
+    let config = InitConfig {
+        flags: init_flags::BIG_WRITES,
+        max_write: 1 << 15,
+        ..Default::default()
+    };
+    let fs = Fs::with(env, |options| options, &config);
+    let path = fs.path("file");
+    let writer = call(move || {
+        let file = sys::open_with(&path, libc::O_WRONLY)?;
+        file.write_all_at(&[b'1'; SIZE], 0)?;
+        file.write_all_at(&[b'2'; SIZE], 0)?;
+        // Left open, so that nothing follows.
+        std::mem::forget(file);
+        io::Result::Ok(())
+    });
+    fs.reply(&fs.expect(Opcode::Lookup), &entry(FILE, SIZE as u64));
+    fs.reply(&fs.expect(Opcode::Open), &abi::OpenOut::default());
+    let (kept, looked_at) = (Pipe::new(), Pipe::new());
+    let next = || loop {
+        assert!(fs.channel.wait_readable(Duration::from_secs(8)).unwrap());
+        let spliced = kept.splice_from(fs.channel.as_fd(), LEN, 0);
+        spliced.expect("splice");
+        kept.tee(&looked_at);
+        let req = Req::new(&looked_at.drain());
+        match req.opcode() {
+            // Whether the file has capabilities.
+            Opcode::Getxattr => {
+                kept.drain();
+                fs.reply_error(&req, Errno::ENOSYS);
+            }
+            _ => break req,
+        }
+    };
+    let answer = |req: &Req| {
+        let size = SIZE as u32;
+        fs.reply(req, &abi::WriteOut { size, padding: 0 });
+    };
+    let holds = |req: &Req, byte| match req.operation() {
+        rawfuse::Operation::Write { data, .. } => assert_eq!(data, [byte; SIZE]),
+        other => panic!("not a WRITE: {other:?}"),
+    };
+    let first = next();
+    holds(&first, b'1');
+    answer(&first);
+    answer(&fs.expect(Opcode::Write));
+    writer.result().expect("writing");
+    holds(&Req::new(&kept.drain()), b'2');
 }
 
 fn read_into_no_pipe(env: &Env) {
