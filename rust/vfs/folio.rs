@@ -109,8 +109,10 @@ impl LockedFolio {
     /// `EINVAL` when the range is not within it.
     pub(crate) fn zero_range(&mut self, offset: usize, len: usize) -> Result {
         self.check_range(offset, len)?;
-        // SAFETY: The range is within the part, which is ours to write until it is up to date.
-        unsafe { bindings::folio_zero_range(self.folio.as_ptr(), self.offset + offset, len) };
+        if len > 0 {
+            // SAFETY: The range is within the part, which is ours to write until it is up to date.
+            unsafe { bindings::folio_zero_range(self.folio.as_ptr(), self.offset + offset, len) };
+        }
         Ok(())
     }
 

@@ -127,7 +127,7 @@ impl PipeDest<'_> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, content: Content) -> Result {
         // INVARIANT: One more is no more than there is room for.
         if self.contents.len() >= self.room {
@@ -294,7 +294,7 @@ impl Spliced<'_> {
                 bv_offset: buffer.offset,
             };
             // INVARIANT: That is where the buffer's contents are.
-            self.vecs.push(vec, GFP_KERNEL)?;
+            self.vecs.push_within_capacity(vec)?;
             // CAST: A length in memory.
             self.good += buffer.len as usize;
             self.bad -= buffer.len as usize;
@@ -411,7 +411,7 @@ unsafe fn take_locked(
         // CAST: `u32` to `usize`.
         let size = buffer.len as usize;
         if size <= left {
-            taken.push(*buffer, GFP_KERNEL)?;
+            taken.push_within_capacity(*buffer)?;
             // The slot is free, and the buffer is ours.
             buffer.ops = ptr::null();
             // SAFETY: As above.
@@ -431,7 +431,7 @@ unsafe fn take_locked(
             first.len = left as u32;
             buffer.offset += first.len;
             buffer.len -= first.len;
-            taken.push(first, GFP_KERNEL)?;
+            taken.push_within_capacity(first)?;
             left = 0;
         }
     }

@@ -11,7 +11,7 @@ use crate::{
         address_space::page_index,
         file::{count, Ended, Io},
         filesystem::FileSystem,
-        folio::{offset_in, FolioPart, Hold},
+        folio::{FolioPart, Hold},
         inode::INode,
         super_block::PAGE_SIZE,
     },
@@ -134,7 +134,7 @@ impl<T: FileSystem> INode<T> {
             };
             let (len, is_last) = (part.len(), part.is_locked() || !part.is_at_end());
             // There is room for it: folios are not smaller than pages.
-            parts.push(part, GFP_KERNEL)?;
+            parts.push_within_capacity(part)?;
             position += len as u64;
             left -= len;
             if is_last {
@@ -163,8 +163,9 @@ impl<T: FileSystem> INode<T> {
                 )
             })?;
             // SAFETY: The folio is valid: we have a reference to it, and its lock.
-            let (size, offset) =
-                unsafe { (bindings::folio_size(folio), offset_in(folio, position)) };
+            let size = unsafe { bindings::folio_size(folio) };
+            // CAST: `usize` has 64 bits. Sizes of folios are powers of two.
+            let offset = position as usize & (size - 1);
             let want = most.min(size - offset);
             // SAFETY: As above, and the range is within the folio. What was copied is there for good,
             // so a folio that is filled is up to date; one that is can do without the lock.
