@@ -346,6 +346,10 @@ fn settle(sb: &SuperBlock, reply: &InitOut) -> Result {
     } else {
         reply.max_write.max(MIN_MAX_WRITE)
     };
+    // A daemon that dies before takes the mount with it: mount(2) may wait for this very reply.
+    if mount.options.recover {
+        mount.connection.queue().recover();
+    }
     mount.connection.start(Terms {
         minor: reply.minor.min(abi::KERNEL_MINOR_VERSION),
         max_write,

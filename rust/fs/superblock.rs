@@ -110,14 +110,7 @@ impl FileSystem for Fuse {
 
     fn mounted(sb: &SuperBlock, context: &mut Context) -> Result {
         let endpoint = context.endpoint.as_ref().ok_or(EINVAL)?;
-        let Mount {
-            connection,
-            options,
-            ..
-        } = sb.data();
-        if options.recover {
-            connection.queue().recover();
-        }
+        let connection = &sb.data().connection;
         connection.set_notified(notify::Listener::new(sb)?);
         endpoint.connect(connection.clone())?;
         sb.shared().registry.add(connection.clone())?;

@@ -5,7 +5,7 @@
 use crate::{
     caller::{call, process, PATIENCE},
     env::Env,
-    fs::{next, Fs},
+    fs::{fresh_dir, next, Fs},
     model::{Model, FILE},
     runner, sys, system,
     tests::tests,
@@ -13,7 +13,7 @@ use crate::{
 use nix::unistd::{setgid, setuid, Gid, Uid};
 use rawfuse::{
     abi::{self, Opcode},
-    Channel, Errno,
+    Channel, Errno, MountOptions,
 };
 use std::{io, os::fd::AsFd, time::Duration};
 
@@ -24,6 +24,8 @@ tests![
     a_caller_can_be_killed_while_nobody_serves,
     only_who_could_have_mounted_may_attach,
     only_a_mount_that_recovers_can_be_attached,
+    a_mount_goes_with_a_daemon_that_has_not_answered_init,
+    mounting_ends_with_a_daemon_that_has_not_answered_init,
 ];
 
 /// Marks a request that is sent again.
@@ -156,4 +158,37 @@ fn only_a_mount_that_recovers_can_be_attached(env: &Env) {
     }
     let fs = Fs::new(env);
     system::assert_errno(attach(env, number(env, &fs)), Errno::EINVAL);
+}
+
+fn a_mount_goes_with_a_daemon_that_has_not_answered_init(env: &Env) {
+    if !env.is_rust() {
+        runner::skip("Linux does not have the option");
+    }
+    let (channel, dir) = (Channel::open(&env.kind).unwrap(), fresh_dir());
+    let options = MountOptions::new(env.kind).option("recover");
+    let _mount = options.mount(&channel, &dir).expect("mount");
+    let path = dir.join("x");
+    let caller = call(move || sys::stat(&path));
+    assert_eq!(next(&channel).opcode(), Opcode::Init);
+    assert!(caller.still_waits(Duration::from_millis(150)));
+    drop(channel);
+    system::assert_errno(caller.result(), Errno::ENOTCONN);
+}
+
+fn mounting_ends_with_a_daemon_that_has_not_answered_init(env: &Env) {
+    if !env.is_rust() {
+        runner::skip("Linux does not have the option");
+    }
+    let channel = Channel::open(&env.kind).unwrap();
+    sys::ioctl(channel.as_fd(), abi::DEV_IOC_SYNC_INIT, &mut 0).expect("SYNC_INIT");
+    let context = sys::fsopen(env.kind.fs_type).unwrap();
+    sys::fsconfig_set_fd(&context, "fd", channel.as_fd()).unwrap();
+    for (key, value) in [("rootmode", "40000"), ("user_id", "0"), ("group_id", "0")] {
+        sys::fsconfig_set(&context, key, Some(value)).unwrap();
+    }
+    sys::fsconfig_set(&context, "recover", None).unwrap();
+    let mounting = call(move || sys::fsconfig_create(&context));
+    assert_eq!(next(&channel).opcode(), Opcode::Init);
+    drop(channel);
+    system::assert_errno(mounting.result(), Errno::ENOTCONN);
 }
