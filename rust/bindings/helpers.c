@@ -148,6 +148,12 @@ void rust_fuse_dont_mount(struct dentry *dentry)
 	dont_mount(dentry);
 }
 
+/* Zeroes, that go when unused names do. */
+void *rust_fuse_alloc_dentry_data(size_t size)
+{
+	return kzalloc(size, GFP_KERNEL_ACCOUNT | __GFP_RECLAIMABLE);
+}
+
 void *rust_fuse_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache, gfp_t gfp)
 {
 	return alloc_inode_sb(sb, cache, gfp);

@@ -611,16 +611,18 @@ impl<T: FileSystem> Callbacks<T> {
     ///
     /// To be called as `d_init` of `struct dentry_operations`, for this type.
     unsafe extern "C" fn init(dentry: *mut bindings::dentry) -> c_int {
-        let Ok(memory) = KBox::<EntryMemory<T>>::new_uninit(GFP_KERNEL_ACCOUNT) else {
-            return ENOMEM.to_errno();
-        };
-        let memory = KBox::into_raw(memory).cast::<EntryMemory<T>>();
-        // SAFETY: The memory is ours; all zeroes is valid data, by `Zeroable`. The entry is new.
-        // INVARIANT: This is what `d_fsdata` is to point to.
-        unsafe {
-            memory.write_bytes(0, 1);
-            (*dentry).d_fsdata = memory.cast();
+        const {
+            // What kmalloc() sees to.
+            assert!(mem::align_of::<EntryMemory<T>>() <= mem::align_of::<u64>());
         }
+        // SAFETY: Can be called with any size.
+        let memory = unsafe { bindings::alloc_dentry_data(mem::size_of::<EntryMemory<T>>()) };
+        if memory.is_null() {
+            return ENOMEM.to_errno();
+        }
+        // SAFETY: The entry is new.
+        // INVARIANT: The memory is large enough, and all zeroes is valid data, by `Zeroable`.
+        unsafe { (*dentry).d_fsdata = memory };
         0
     }
 
