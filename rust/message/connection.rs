@@ -2,7 +2,7 @@
 
 //! Where `fs/` and `dev/` meet: the queues between a mounted file system and its daemon.
 
-use super::{operation::Operation, Caller, Message, Replied, Request};
+use super::{op, operation::Operation, Caller, Message, Replied, Request};
 use crate::{
     abi::NotifyCode,
     queue::{ForgetNode, Queue},
@@ -236,8 +236,8 @@ impl Connection {
 
     /// Sends the request that a notification of the daemon's has asked for, under the name that it gave
     /// in place of `unique`. There is no reply. ENOTCONN after an abort, ENOMEM.
-    pub(crate) fn post<O: Operation>(&self, mut request: Request<O>, name: u64) -> Result {
-        request.message.name = Some(name);
+    pub(crate) fn post(&self, mut request: Request<op::NotifyReply>, name: u64) -> Result {
+        request.message.wire.set_unique(name);
         self.queue.post(request.message).map_err(|(error, _)| error)
     }
 

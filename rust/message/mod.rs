@@ -56,9 +56,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub(crate) struct Message {
     kind: &'static Kind,
     connection: u32,
-    /// What the daemon wants it called in place of `unique`, when it is the one who asked for it: then
-    /// it does not reply.
-    name: Option<u64>,
     /// The calling thread in the initial pid namespace.
     global_pid: u32,
     wire: Wire,
@@ -92,7 +89,6 @@ impl Message {
         init!(Message {
             kind,
             connection,
-            name: None,
             global_pid: caller.global_pid,
             wire <- Wire::new(header),
             payload: Payload::None,
@@ -121,7 +117,11 @@ impl Message {
 
     /// Completes the request for a daemon of that minor version; returns its length in bytes.
     pub(crate) fn address(&mut self, unique: u64, minor: u32) -> usize {
-        let unique = self.name.unwrap_or(unique);
+        let unique = match self.has_reply() {
+            true => unique,
+            // It is called what the daemon wants, who has asked for it.
+            false => self.wire.header().unique,
+        };
         self.wire
             .address(self.kind, unique, minor, self.payload.len())
     }
@@ -264,7 +264,7 @@ impl Carried for Message {
     }
 
     fn has_reply(&self) -> bool {
-        self.name.is_none()
+        self.kind.opcode.has_reply()
     }
 
     fn facts(&self) -> Facts {

@@ -41,6 +41,11 @@ impl Wire {
         })
     }
 
+    /// Sets what it is called. There has to be no reply: else [`address`](Self::address) does that.
+    pub(super) fn set_unique(&mut self, unique: u64) {
+        self.inline.header.unique = unique;
+    }
+
     pub(super) fn header(&self) -> &InHeader {
         &self.inline.header
     }
