@@ -52,7 +52,9 @@ class Bug:
     @contextmanager
     def in_copy(self, flavour):
         """Meanwhile the copy has it, and is built."""
-        path, text = COPY / "rust" / self.file, (TOP / "rust" / self.file).read_text()
+        # Not of the checkout, which may be worked on meanwhile.
+        path = COPY / "rust" / self.file
+        text = path.read_text()
         path.write_text(text.replace(self.right, self.wrong))
         try:
             build(flavour)
