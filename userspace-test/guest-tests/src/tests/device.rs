@@ -144,10 +144,12 @@ fn poll_states(env: &Env) {
     assert_eq!(fs.channel.poll(Duration::ZERO).unwrap(), PollFlags::POLLERR);
 }
 
+/// Who polls is woken. At the end of its time it would look again, which this does not wait for.
 fn poll_wakes_a_waiter(env: &Env) {
+    const LONG: Duration = Duration::from_secs(3600);
     let mut fs = Fs::new(env);
     let channel = fs.channel.try_clone().unwrap();
-    let waiter = call(move || channel.wait_readable(Duration::from_secs(15)).unwrap());
+    let waiter = call(move || channel.wait_readable(LONG).unwrap());
     assert!(waiter.still_waits(SHORT));
     let path = fs.path("x");
     let caller = call(move || sys::stat(&path));
@@ -156,11 +158,11 @@ fn poll_wakes_a_waiter(env: &Env) {
     fs.reply_error(&lookup, Errno::ENOENT);
     system::assert_errno(caller.result(), Errno::ENOENT);
     let channel = fs.channel.try_clone().unwrap();
-    let waiter = call(move || channel.poll(Duration::from_secs(15)).unwrap());
+    let waiter = call(move || channel.poll(LONG).unwrap());
     // POLLOUT is there at once: only the end of the file system is waited for here.
     assert_eq!(waiter.result(), PollFlags::POLLOUT);
     let channel = fs.channel.try_clone().unwrap();
-    let waiter = call(move || channel.wait_readable(Duration::from_secs(15)).unwrap());
+    let waiter = call(move || channel.wait_readable(LONG).unwrap());
     assert!(waiter.still_waits(SHORT));
     fs.force_unmount();
     assert!(waiter.result());

@@ -278,13 +278,14 @@ fn truncation_has_the_lock_owner(env: &Env) {
     let mut served = cached(env);
     let file = sys::open_with(&served.path("file"), libc::O_RDWR).unwrap();
     ftruncate(&file, 5).unwrap();
-    let owner = asked_once(&served, FILE).lock_owner;
+    let arg = asked_once(&served, FILE);
+    assert_eq!(arg.valid & fattr::LOCKOWNER, fattr::LOCKOWNER);
     drop(file);
     served.wait_for(Opcode::Release, 1);
     let model = served.model();
     let flush = model.log.iter().find(|a| a.opcode == Opcode::Flush);
     let flush = abi::FlushIn::read_from_bytes(&flush.expect("FLUSH").body).unwrap();
-    assert_eq!(owner, flush.lock_owner);
+    assert_eq!(arg.lock_owner, flush.lock_owner);
     drop(model);
     served.finish();
 }
