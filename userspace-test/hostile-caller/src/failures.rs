@@ -3,7 +3,13 @@
 //! Allocations that fail, of callers and at random (`failslab`, `fail_page_alloc`:
 //! Documentation/fault-injection/fault-injection.rst).
 
-use std::{fs, io, path::Path};
+use std::{
+    cell::OnceCell,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+};
 
 const KINDS: [&str; 2] = ["failslab", "fail_page_alloc"];
 
@@ -60,8 +66,37 @@ pub fn set_up() -> io::Result<()> {
     one_in(0)
 }
 
+thread_local! {
+    /// Says whether the thread's allocations fail; nothing when it does not want that.
+    static SWITCH: OnceCell<File> = const { OnceCell::new() };
+}
+
+fn switch(text: &str) {
+    SWITCH.with(|switch| {
+        if let Some(file) = switch.get() {
+            // Else it stays as it is.
+            let _ = file.write_all_at(text.as_bytes(), 0);
+        }
+    });
+}
+
 /// The calling thread wants it.
 pub fn fail_in_this_thread() {
     // Else its allocations do not fail.
-    let _ = fs::write("/proc/thread-self/make-it-fail", "1");
+    if let Ok(file) = File::options()
+        .write(true)
+        .open("/proc/thread-self/make-it-fail")
+    {
+        SWITCH.with(|switch| drop(switch.set(file)));
+        switch("1");
+    }
+}
+
+/// Does what has to find memory, also when the thread wants otherwise: where there is none for a new
+/// mapping in place of an old one, Linux itself (7.3) warns of its maple trees.
+pub fn spared<R>(act: impl FnOnce() -> R) -> R {
+    switch("0");
+    let done = act();
+    switch("1");
+    done
 }

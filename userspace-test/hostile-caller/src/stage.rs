@@ -41,7 +41,12 @@ pub struct Place {
 impl Place {
     /// Makes it.
     pub fn new(base: &Path) -> Result<Self> {
-        let (mountpoint, below) = (base.join("root/mnt"), base.join("below"));
+        let (root, below) = (base.join("root"), base.join("below"));
+        // Callers may have left anything there while nothing was mounted, even in place of a directory.
+        if root.exists() {
+            fs::remove_dir_all(&root).context("what callers have left")?;
+        }
+        let mountpoint = root.join("mnt");
         fs::create_dir_all(&mountpoint).context("a directory to mount on")?;
         fs::create_dir_all(&below).context("a directory to serve")?;
         let (kind, flags) = (Some("tmpfs"), MsFlags::empty());

@@ -4,6 +4,7 @@
 //! nothing is.
 
 use super::{said, Said};
+use crate::failures::spared;
 use std::{
     ops::Range,
     ptr,
@@ -131,13 +132,13 @@ impl Memory {
         let (start, len) = self.span(span);
         let kind = flags & !(libc::MAP_GROWSDOWN | libc::MAP_HUGETLB) | libc::MAP_FIXED;
         // SAFETY: That replaces a part of the region.
-        let mapped = unsafe { libc::mmap(start, len, protection, kind, fd, offset) };
+        let mapped = spared(|| unsafe { libc::mmap(start, len, protection, kind, fd, offset) });
         let said = said(mapped as libc::c_long);
         if said.is_err() && len > 0 {
             // What was there may be gone, and is not to be taken by somebody else.
             let kind = NOTHING | libc::MAP_FIXED_NOREPLACE;
             // SAFETY: That replaces nothing.
-            unsafe { libc::mmap(start, len, libc::PROT_NONE, kind, -1, 0) };
+            spared(|| unsafe { libc::mmap(start, len, libc::PROT_NONE, kind, -1, 0) });
         }
         said
     }
@@ -169,7 +170,7 @@ impl Memory {
     pub fn protect(&self, span: Span, protection: i32) -> Said {
         let (start, len) = self.span(span);
         // SAFETY: It is about a part of the region.
-        said(unsafe { libc::mprotect(start, len, protection) }.into())
+        said(spared(|| unsafe { libc::mprotect(start, len, protection) }).into())
     }
 
     /// `mlock(2)` and, at once, `munlock(2)`: it reads all that is mapped.
@@ -206,6 +207,6 @@ pub(super) fn mend(address: usize) -> bool {
     }
     let page = ptr::with_exposed_provenance_mut(address / PAGE * PAGE);
     // SAFETY: That replaces a page of the region. Where there is no memory for it, it is touched again.
-    unsafe { libc::mmap(page, PAGE, READ_WRITE, NOTHING | libc::MAP_FIXED, -1, 0) };
+    spared(|| unsafe { libc::mmap(page, PAGE, READ_WRITE, NOTHING | libc::MAP_FIXED, -1, 0) });
     true
 }
