@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""docs/COSTS.md and its picture, of build/bench.json."""
+"""docs/COSTS.md with its picture, and what README.md has of it, of build/bench.json."""
 
 import json
 import os
@@ -8,6 +8,9 @@ from pathlib import Path
 
 TOP, BUILD = Path(os.environ["TOP"]), Path(os.environ["BUILD"])
 PAGE, PICTURE = TOP / "docs/COSTS.md", TOP / "docs/costs.svg"
+README = TOP / "README.md"
+# What stands between these in README.md is made here.
+MARKS = "<!-- made by make bench -->\n", "<!-- until here -->\n"
 DATA = BUILD / "costs.dat"
 KINDS = {
     "instructions": "Instructions for one operation",
@@ -82,6 +85,29 @@ def draw(rows):
     subprocess.run(["gnuplot"], input=plot, text=True, check=True)
 
 
+def summary(rows):
+    """What README.md says."""
+    measured = [row for row in rows if row["ratio"] is not None]
+    above = [row for row in measured if row["ratio"] > 1]
+    yield f"Of {len(measured)} rows {len(measured) - len(above)} are at or below what C FUSE takes."
+    if above:
+        yield "Above it: " + ", ".join(f"`{row['name']}` {row['ratio']:.3f}" for row in above) + "."
+    yield "\n<details><summary>All figures</summary>\n"
+    for unit, title in KINDS.items():
+        if chosen := [row for row in rows if row["unit"] == unit]:
+            yield f"{title}:\n"
+            yield from table(chosen)
+            yield ""
+    yield "</details>"
+
+
+def write_readme(rows):
+    first, last = MARKS
+    before, _, rest = README.read_text().partition(first)
+    _, _, after = rest.partition(last)
+    README.write_text(before + first + "\n".join(summary(rows)) + "\n" + last + after)
+
+
 def write(found):
     """Writes the page and draws the picture."""
     rows = found["rows"]
@@ -91,6 +117,7 @@ def write(found):
             parts += [f"## {title}\n", *table(chosen), ""]
     PAGE.write_text("\n".join(parts))
     draw(rows)
+    write_readme(rows)
 
 
 if __name__ == "__main__":
