@@ -300,12 +300,6 @@ void *rust_fuse_folio_address(const struct folio *folio)
 	return folio_address(folio);
 }
 
-void rust_fuse_memcpy_folio(struct folio *to, size_t to_offset, struct folio *from,
-			    size_t from_offset, size_t len)
-{
-	memcpy_folio(to, to_offset, from, from_offset, len);
-}
-
 void rust_fuse_memcpy_to_folio(struct folio *folio, size_t offset, const char *from, size_t len)
 {
 	memcpy_to_folio(folio, offset, from, len);

@@ -20,7 +20,11 @@ use kernel::{
 /// `folio` must be valid.
 pub(super) unsafe fn offset_in(folio: *mut bindings::folio, position: u64) -> usize {
     // SAFETY: By the function's contract.
-    let size = unsafe { bindings::folio_size(folio) };
+    offset_within(unsafe { bindings::folio_size(folio) }, position)
+}
+
+/// The same, of a folio of that size, in bytes.
+pub(super) fn offset_within(size: usize, position: u64) -> usize {
     // CAST: `usize` has 64 bits. Sizes of folios are powers of two.
     position as usize & (size - 1)
 }

@@ -11,7 +11,7 @@ use crate::{
         address_space::page_index,
         file::{count, Ended, Io},
         filesystem::FileSystem,
-        folio::{FolioPart, Hold},
+        folio::{offset_within, FolioPart, Hold},
         inode::INode,
         super_block::PAGE_SIZE,
     },
@@ -164,8 +164,7 @@ impl<T: FileSystem> INode<T> {
             })?;
             // SAFETY: The folio is valid: we have a reference to it, and its lock.
             let size = unsafe { bindings::folio_size(folio) };
-            // CAST: `usize` has 64 bits. Sizes of folios are powers of two.
-            let offset = position as usize & (size - 1);
+            let offset = offset_within(size, position);
             let want = most.min(size - offset);
             // SAFETY: As above, and the range is within the folio. What was copied is there for good,
             // so a folio that is filled is up to date; one that is can do without the lock.

@@ -8,7 +8,7 @@ use crate::{
     fs::{fresh_dir, next, Fs},
     model::{Model, FILE},
     runner, sys, system,
-    tests::tests,
+    tests::{sync_init::ends_with_its_daemon, tests},
 };
 use nix::unistd::{setgid, setuid, Gid, Uid};
 use rawfuse::{
@@ -31,10 +31,15 @@ tests![
 /// Marks a request that is sent again.
 const RESENT: u64 = 1 << 63;
 
-fn recovering(env: &Env) -> Fs {
+/// Skips the test where there is no such option.
+fn needs_the_option(env: &Env) {
     if !env.is_rust() {
         runner::skip("Linux does not have the option");
     }
+}
+
+fn recovering(env: &Env) -> Fs {
+    needs_the_option(env);
     Fs::with_option(env, "recover")
 }
 
@@ -153,17 +158,13 @@ fn only_who_could_have_mounted_may_attach(env: &Env) {
 }
 
 fn only_a_mount_that_recovers_can_be_attached(env: &Env) {
-    if !env.is_rust() {
-        runner::skip("Linux does not have the option");
-    }
+    needs_the_option(env);
     let fs = Fs::new(env);
     system::assert_errno(attach(env, number(env, &fs)), Errno::EINVAL);
 }
 
 fn a_mount_goes_with_a_daemon_that_has_not_answered_init(env: &Env) {
-    if !env.is_rust() {
-        runner::skip("Linux does not have the option");
-    }
+    needs_the_option(env);
     let (channel, dir) = (Channel::open(&env.kind).unwrap(), fresh_dir());
     let options = MountOptions::new(env.kind).option("recover");
     let _mount = options.mount(&channel, &dir).expect("mount");
@@ -176,19 +177,6 @@ fn a_mount_goes_with_a_daemon_that_has_not_answered_init(env: &Env) {
 }
 
 fn mounting_ends_with_a_daemon_that_has_not_answered_init(env: &Env) {
-    if !env.is_rust() {
-        runner::skip("Linux does not have the option");
-    }
-    let channel = Channel::open(&env.kind).unwrap();
-    sys::ioctl(channel.as_fd(), abi::DEV_IOC_SYNC_INIT, &mut 0).expect("SYNC_INIT");
-    let context = sys::fsopen(env.kind.fs_type).unwrap();
-    sys::fsconfig_set_fd(&context, "fd", channel.as_fd()).unwrap();
-    for (key, value) in [("rootmode", "40000"), ("user_id", "0"), ("group_id", "0")] {
-        sys::fsconfig_set(&context, key, Some(value)).unwrap();
-    }
-    sys::fsconfig_set(&context, "recover", None).unwrap();
-    let mounting = call(move || sys::fsconfig_create(&context));
-    assert_eq!(next(&channel).opcode(), Opcode::Init);
-    drop(channel);
-    system::assert_errno(mounting.result(), Errno::ENOTCONN);
+    needs_the_option(env);
+    ends_with_its_daemon(env, &["recover"]);
 }

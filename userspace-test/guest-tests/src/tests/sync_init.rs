@@ -208,11 +208,20 @@ fn that_does_not_go_together(env: &Env) {
 }
 
 fn daemon_goes(env: &Env) {
+    ends_with_its_daemon(env, &[]);
+}
+
+/// That mounting, with these options beside the usual ones, ends when the daemon goes that has INIT.
+#[track_caller]
+pub(super) fn ends_with_its_daemon(env: &Env, options: &[&str]) {
     let channel = open(env);
     let context = sys::fsopen(env.kind.fs_type).unwrap();
     sys::fsconfig_set_fd(&context, "fd", channel.as_fd()).unwrap();
     for (key, value) in [("rootmode", "40000"), ("user_id", "0"), ("group_id", "0")] {
         sys::fsconfig_set(&context, key, Some(value)).unwrap();
+    }
+    for option in options {
+        sys::fsconfig_set(&context, option, None).unwrap();
     }
     let mounting = call(move || sys::fsconfig_create(&context));
     let init = fs::next(&channel);
