@@ -12,6 +12,7 @@ README = TOP / "README.md"
 # What stands between these in README.md is made here.
 MARKS = "<!-- made by make bench -->\n", "<!-- until here -->\n"
 DATA = BUILD / "costs.dat"
+LICENCE = "<!-- SPDX-License-Identifier: GPL-2.0 -->"
 KINDS = {
     "instructions": "Instructions for one operation",
     "bytes": "Bytes of slab",
@@ -70,6 +71,15 @@ def table(rows):
         )
 
 
+def tables(heading, rows):
+    """One for each kind that there is, with its title in the heading."""
+    for unit, title in KINDS.items():
+        if chosen := [row for row in rows if row["unit"] == unit]:
+            yield heading.format(title) + "\n"
+            yield from table(chosen)
+            yield ""
+
+
 def draw(rows):
     rows = [row for row in rows if row["ratio"] is not None]
     DATA.write_text("".join(f"{row['name']} {row['ratio']}\n" for row in reversed(rows)))
@@ -83,6 +93,9 @@ def draw(rows):
         high=max(1.2, max(ratios) + 0.1),
     )
     subprocess.run(["gnuplot"], input=plot, text=True, check=True)
+    # Where nothing but the declaration may come before.
+    declaration, _, rest = PICTURE.read_text().partition("\n")
+    PICTURE.write_text(f"{declaration}\n{LICENCE}\n{rest}")
 
 
 def summary(rows):
@@ -93,11 +106,7 @@ def summary(rows):
     if above:
         yield "Above it: " + ", ".join(f"`{row['name']}` {row['ratio']:.3f}" for row in above) + "."
     yield "\n<details><summary>All figures</summary>\n"
-    for unit, title in KINDS.items():
-        if chosen := [row for row in rows if row["unit"] == unit]:
-            yield f"{title}:\n"
-            yield from table(chosen)
-            yield ""
+    yield from tables("{}:", rows)
     yield "</details>"
 
 
@@ -111,10 +120,7 @@ def write_readme(rows):
 def write(found):
     """Writes the page and draws the picture."""
     rows = found["rows"]
-    parts = [HEAD.format(kernel=found["kernel"], floor=found["pipe-ping-pong"])]
-    for unit, title in KINDS.items():
-        if chosen := [row for row in rows if row["unit"] == unit]:
-            parts += [f"## {title}\n", *table(chosen), ""]
+    parts = [HEAD.format(kernel=found["kernel"], floor=found["pipe-ping-pong"]), *tables("## {}", rows)]
     PAGE.write_text("\n".join(parts))
     draw(rows)
     write_readme(rows)
