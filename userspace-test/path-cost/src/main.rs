@@ -11,7 +11,8 @@
 //!
 //! Each operation is done with all the names before the next one is. All of it is done several times
 //! over, and of each operation the least counts: a timer's tick, or the moment at which the kernel moves
-//! pages between its own lists by the thousand, does not come at the same one again, a rehash does.
+//! pages between its own lists by the thousand, does not come at the same one again (what [`Ballast`]
+//! holds sees to that), a rehash does.
 //! One line for each: `WHAT OPERATION median=N p99.99=N worst=N ratio=N`, the last being how many times
 //! the median the worst one took; and how many KiB of memory the process has, besides what this program
 //! keeps, before, with all of them, and after. Ends with status 1 when an operation of `pathfs` took more
@@ -20,8 +21,18 @@
 mod subjects;
 
 use clap::Parser;
-use nix::time::{clock_gettime, ClockId};
-use std::{error::Error, ffi::OsString, fs, process::ExitCode};
+use nix::{
+    sys::memfd::{memfd_create, MFdFlags},
+    time::{clock_gettime, ClockId},
+};
+use std::{
+    error::Error,
+    ffi::OsString,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    process::ExitCode,
+};
 use subjects::{AtOnce, Kept, Names, Subject, Whole};
 
 /// Counts the instructions of what is done with names while there come to be a million
@@ -107,6 +118,26 @@ impl Costs {
     }
 }
 
+/// Memory that is held while others are measured, a page at a time.
+///
+/// The kernel has lists of free pages, and evens them out when they are too long, a thousand pages at
+/// once: always at the same operation of ours, if nothing but our operations took pages and gave them
+/// back.
+struct Ballast(File);
+
+impl Ballast {
+    fn new() -> nix::Result<Self> {
+        Ok(Self(
+            memfd_create(c"ballast", MFdFlags::MFD_CLOEXEC)?.into(),
+        ))
+    }
+
+    fn hold(&self, pages: u64) -> io::Result<()> {
+        self.0.set_len(0)?;
+        (0..pages).try_for_each(|page| self.0.write_all_at(&[1], page * 4096))
+    }
+}
+
 fn measure<T: Subject>(what: &str, cli: &Cli) -> Result<bool, Box<dyn Error>> {
     let before = resident()?;
     let mut costs: Vec<_> = T::OPERATIONS
@@ -118,10 +149,13 @@ fn measure<T: Subject>(what: &str, cli: &Cli) -> Result<bool, Box<dyn Error>> {
     let mut memory = [0; 3];
     let tail = "x".repeat(cli.letters);
     let mut names: Names = std::array::from_fn(|_| OsString::new());
+    let ballast = Ballast::new()?;
     for round in 0..cli.rounds.max(1) {
         let mut subject = T::default();
         let mut seen = [resident()? - ours, 0, 0];
-        for ((name, operation), costs) in T::OPERATIONS.iter().zip(&mut costs) {
+        for (at, ((name, operation), costs)) in T::OPERATIONS.iter().zip(&mut costs).enumerate() {
+            // Neither in two rounds nor before two operations is it as much.
+            ballast.hold((617 * round + 271 * at) as u64 % 2000)?;
             for (number, kept) in kept.iter_mut().enumerate() {
                 for (which, text) in ["file", "link", "moved"].iter().zip(&mut names) {
                     text.clear();
