@@ -140,10 +140,12 @@ def find_planted(kind, options):
         folder, status, figures = run(kind, options, mutation.COPY)
     finds = keep_last(folder)
     took = f"{time.monotonic() - start:.0f} s, the guest's boot and end among them"
-    state = "ok" if status == 70 else "FAILED"
+    # The kernel reported it, or the fuzzer.
+    found = status == 70 or int(figures.get("finds", 0)) > 0
+    state = "ok" if found else "FAILED"
     print(f"test {kind} finds: {bugs[0].bug} ... {state} [{took}; {figures}]")
     print(*finds, sep="\n")
-    return status == 70
+    return found
 
 
 def arguments():

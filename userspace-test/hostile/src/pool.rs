@@ -33,7 +33,9 @@ pub struct Process {
     done: File,
     /// It makes calls.
     busy: bool,
-    /// It has been killed, or has died.
+    /// It was sent a SIGKILL.
+    killed: bool,
+    /// It is gone.
     ended: bool,
 }
 
@@ -58,6 +60,7 @@ impl Process {
             calls,
             done,
             busy: false,
+            killed: false,
             ended: false,
         })
     }
@@ -75,8 +78,11 @@ impl Process {
         self.calls.write_all(&line)
     }
 
-    /// Whether it has made its calls, or is gone.
+    /// Whether it has made its calls and can make others, or is gone.
     pub fn is_done(&mut self) -> bool {
+        if self.killed {
+            return self.has_ended();
+        }
         if self.busy {
             // Nothing is read of one that has died.
             match self.done.read(&mut [0]) {
@@ -110,8 +116,9 @@ impl Process {
     }
 
     /// Sends it a signal, unless it is gone.
-    pub fn signal(&self, signal: Signal) {
+    pub fn signal(&mut self, signal: Signal) {
         if !self.ended {
+            self.killed |= signal == Signal::SIGKILL;
             let _ = kill(self.pid, signal);
         }
     }

@@ -307,7 +307,6 @@ impl<'a> Server<'a> {
 
     fn deed(&mut self, deed: &Deed) {
         self.watch.beat();
-        let caller = |number: &u8| self.callers.get(usize::from(*number));
         match deed {
             Deed::Notify(notify) => self.send(&notification(notify), &notify.how),
             Deed::Invent {
@@ -339,14 +338,14 @@ impl<'a> Server<'a> {
                 let _ = read_by_splice(&self.channel, self.buffer, *slots as usize);
             }
             Deed::Signal(number) => {
-                if let Some(caller) = caller(number) {
+                if let Some(caller) = self.callers.get_mut(usize::from(*number)) {
                     caller.signal(Signal::SIGSTOP);
                     thread::sleep(Duration::from_millis(1));
                     caller.signal(Signal::SIGCONT);
                 }
             }
             Deed::Kill(number) => {
-                if let Some(caller) = caller(number) {
+                if let Some(caller) = self.callers.get_mut(usize::from(*number)) {
                     caller.signal(Signal::SIGKILL);
                 }
             }
