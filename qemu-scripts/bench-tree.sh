@@ -26,7 +26,10 @@ compile() {
 for options in '' --optimised; do
     suffix=${options:+-optimised}
     stackfs $options $below $fs >/tmp/daemon.log 2>&1 &
-    until grep -q " $fs " /proc/mounts; do sleep 0.1; done
+    until grep -q " $fs " /proc/mounts; do
+        kill -0 $! 2>/dev/null || { cat /tmp/daemon.log && exit 1; }
+        sleep 0.1
+    done
     timed unpack$suffix tar -C $fs -xf "$1"
     timed compile$suffix compile
     umount $fs
