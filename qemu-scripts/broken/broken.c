@@ -10,7 +10,7 @@
 
 static char *what = "nothing";
 module_param(what, charp, 0);
-MODULE_PARM_DESC(what, "warn, leak, atomic, order or stray");
+MODULE_PARM_DESC(what, "warn, leak, atomic, order or stale");
 
 static DEFINE_SPINLOCK(first);
 static DEFINE_SPINLOCK(second);
@@ -53,14 +53,14 @@ static void leak(void)
 	}
 }
 
-/* Reads behind the end of its memory. */
-static void stray(void)
+/* Reads memory that it has given back. */
+static void stale(void)
 {
 	char *volatile bytes = kzalloc(24, GFP_KERNEL);
 
-	if (bytes)
-		pr_info("broken: %d\n", bytes[24]);
 	kfree(bytes);
+	if (bytes)
+		pr_info("broken: %d\n", bytes[0]);
 }
 
 static int __init broken_init(void)
@@ -72,8 +72,8 @@ static int __init broken_init(void)
 		atomic();
 	if (!strcmp(what, "order"))
 		order();
-	if (!strcmp(what, "stray"))
-		stray();
+	if (!strcmp(what, "stale"))
+		stale();
 	return 0;
 }
 

@@ -200,7 +200,7 @@ def fuzzing(section):
 REPORTS = {
     "order": "possible circular locking dependency",
     "atomic": "BUG: scheduling while atomic|sleeping function called from invalid context",
-    "stray": "KASAN: slab-out-of-bounds",
+    "stale": "KASAN: slab-use-after-free",
     "leak": "unreferenced object",
 }
 
