@@ -17,6 +17,8 @@ import mutation
 TOP, BUILD = Path(os.environ["TOP"]), Path(os.environ["BUILD"])
 PAGE = TOP / "docs/FUZZ.md"
 HOSTILE = BUILD / "hostile"
+# What became of planted bugs, by their names.
+PLANTED = HOSTILE / "planted.json"
 SHARE = "/run/guest/share"
 MODULE = "module-debug/rust_fuse.ko"
 # Seconds that a guest may take beside what the fuzzer is given.
@@ -96,7 +98,7 @@ def reached(folder):
 
 
 def page():
-    """Makes docs/FUZZ.md of the last run of each."""
+    """Makes docs/FUZZ.md of the last run of each, and of what became of planted bugs."""
     runs = {}
     for kind in WHAT:
         file = HOSTILE / f"{kind}.json"
@@ -121,8 +123,25 @@ def page():
         text += f"| {name} | {count} |{row}\n"
     total = "".join(f" {share(come_to, points)} |" for points, come_to in sums.values())
     text += f"| all | {max(points for points, _ in sums.values()) if sums else 0} |{total}\n"
-    PAGE.write_text(text)
+    PAGE.write_text(text + planted_table())
     print(f"==> wrote {PAGE}", file=sys.stderr)
+
+
+def planted_results():
+    return json.loads(PLANTED.read_text()) if PLANTED.exists() else {}
+
+
+def planted_table():
+    """What of the page is about planted bugs."""
+    found = planted_results()
+    if not found:
+        return ""
+    text = "\n## Planted bugs\n\nWhat `qemu-scripts/fuzz daemon --planted NAME` and `caller` came to, on a copy of the module with a bug of\n[planted.toml](../qemu-scripts/planted.toml). The seconds are the guest's, its boot and end among them.\n\n"
+    text += "| bug | by | seconds | found |\n| --- | --- | --- | --- |\n"
+    for name, result in sorted(found.items()):
+        yes = "yes" if result["found"] else "no"
+        text += f"| `{name}`: {result['bug']} | {WHAT[result['kind']]} | {result['seconds']} | {yes} |\n"
+    return text
 
 
 def share(part, whole):
@@ -130,7 +149,7 @@ def share(part, whole):
 
 
 def find_planted(kind, options):
-    """How long it takes to find a planted bug."""
+    """Lets it look for a planted bug; the page tells how long it took."""
     bugs = [bug for bug in mutation.planted() if bug.name == options.planted]
     if not bugs:
         sys.exit(f"error: planted.toml has no {options.planted}; it has {' '.join(bug.name for bug in mutation.planted())}")
@@ -139,12 +158,16 @@ def find_planted(kind, options):
         start = time.monotonic()
         folder, status, figures = run(kind, options, mutation.COPY)
     finds = keep_last(folder)
-    took = f"{time.monotonic() - start:.0f} s, the guest's boot and end among them"
+    seconds = round(time.monotonic() - start)
     # The kernel reported it, or the fuzzer.
     found = status == 70 or int(figures.get("finds", 0)) > 0
     state = "ok" if found else "FAILED"
-    print(f"test {kind} finds: {bugs[0].bug} ... {state} [{took}; {figures}]")
+    print(f"test {kind} finds: {bugs[0].bug} ... {state} [{seconds} s; {figures}]")
     print(*finds, sep="\n")
+    result = {"kind": kind, "bug": bugs[0].bug, "seconds": seconds, "found": found}
+    HOSTILE.mkdir(parents=True, exist_ok=True)
+    PLANTED.write_text(json.dumps(planted_results() | {options.planted: result}))
+    page()
     return found
 
 
