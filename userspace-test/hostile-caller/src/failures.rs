@@ -4,7 +4,7 @@
 //! Documentation/fault-injection/fault-injection.rst).
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
@@ -66,16 +66,22 @@ pub fn set_up() -> io::Result<()> {
     one_in(0)
 }
 
+/// How often a switch is tried: it is not to fail for the lack of memory that it is to end.
+const TRIES: usize = 1000;
+
 thread_local! {
     /// Says whether the thread's allocations fail; nothing when it does not want that.
     static SWITCH: OnceCell<File> = const { OnceCell::new() };
+    /// In how many things at once the thread is spared: a signal may come in the middle of one.
+    static SPARED: Cell<u32> = const { Cell::new(0) };
 }
 
 fn switch(text: &str) {
     SWITCH.with(|switch| {
+        let write = |file: &File| file.write_all_at(text.as_bytes(), 0);
         if let Some(file) = switch.get() {
             // Else it stays as it is.
-            let _ = file.write_all_at(text.as_bytes(), 0);
+            let _ = (0..TRIES).any(|_| write(file).is_ok());
         }
     });
 }
@@ -95,8 +101,12 @@ pub fn fail_in_this_thread() {
 /// Does what has to find memory, also when the thread wants otherwise: where there is none for a new
 /// mapping in place of an old one, Linux itself (7.3) warns of its maple trees.
 pub fn spared<R>(act: impl FnOnce() -> R) -> R {
+    SPARED.set(SPARED.get() + 1);
     switch("0");
     let done = act();
-    switch("1");
+    SPARED.set(SPARED.get() - 1);
+    if SPARED.get() == 0 {
+        switch("1");
+    }
     done
 }
