@@ -28,7 +28,7 @@ COUNTING = ("--icount", "--mem", "3072", "--timeout", "3600")
 # The most that a row may take of what C FUSE takes.
 LIMIT = 1.05
 # How often each module has its turn where time is taken, and on how many processors.
-TURNS = 5
+TURNS = 3
 CPUS = (1, 2, 4)
 LINE = re.compile(r"name=(\S+) unit=(\S+) value=(\d+)")
 
