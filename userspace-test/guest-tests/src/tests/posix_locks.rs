@@ -17,7 +17,7 @@ use nix::sys::{
     wait::WaitStatus,
 };
 use rawfuse::{
-    abi::{self, init_flags, Opcode},
+    abi::{self, init_flags, open_flags, Opcode},
     Errno,
 };
 use std::{fs::File, io, time::Duration};
@@ -312,6 +312,12 @@ fn owners(env: &Env) {
 /// Answers `LOOKUP` and `OPEN`.
 #[track_caller]
 pub(super) fn answer_open(fs: &Fs) {
+    answer_open_with(fs, 0);
+}
+
+/// Like `answer_open`, with `open_flags`.
+#[track_caller]
+fn answer_open_with(fs: &Fs, open_flags: u32) {
     let lookup = fs.expect(Opcode::Lookup);
     let entry = abi::EntryOut {
         nodeid: OPENED,
@@ -327,6 +333,7 @@ pub(super) fn answer_open(fs: &Fs) {
     let open = fs.expect(Opcode::Open);
     let out = abi::OpenOut {
         fh: HANDLE,
+        open_flags,
         ..Default::default()
     };
     fs.reply(&open, &out);
@@ -524,12 +531,14 @@ fn killed_before_it_is_read(env: &Env) {
         let file = sys::open_with(&path, O_RDWR).expect("open");
         system::errno(set(&file, F_SETLKW, F_WRLCK, 3, 10))
     });
-    answer_open(&fs);
+    // A caller that asks nothing when it closes can be waited for before the daemon reads again.
+    answer_open_with(&fs, open_flags::NOFLUSH);
     assert!(fs.channel.wait_readable(PATIENCE).unwrap());
     caller.signal(Signal::SIGKILL);
-    // The daemon never sees it.
-    answer_close(&fs);
     assert_killed(&caller);
+    // The daemon never sees it.
+    let release = fs.expect(Opcode::Release);
+    fs.reply_bytes(&release, &[]);
 }
 
 fn kept_by_the_kernel(env: &Env) {
