@@ -133,11 +133,18 @@ def long(section):
         cwd=TOP / "userspace-test",
         read=RUST_TEST.match,
     )
-    guest_tests(section, "rust_fuse", "debug", timeout="36000")
-    command = [GUEST_TESTS, "--module", "rust_fuse", "--long", "stress::", "survive::"]
-    results.run(section, guest("--kernel", "debug", "--timeout", "36000", command=command))
+    longer = ("stress::", "survive::")
+    guest_tests(section, "rust_fuse", "debug", timeout="36000", skip=HELD_BACK + longer)
+    options = ("--kernel", "debug", "--timeout", "36000")
+    command = [GUEST_TESTS, "--module", "rust_fuse"]
+    results.run(section, guest(*options, command=[*command, "--long", *longer]))
+    # Where instructions are counted, time in which nothing is done takes none.
+    results.run(section, guest("--icount", *options, command=[*command, *HELD_BACK]))
     path_cost(section, count=1_000_000, timeout=18000)
 
+
+# Each time that the module goes there the kernel holds it back for seconds (DEBUG_KOBJECT_RELEASE).
+HELD_BACK = ("module::hundred_times", "module::loading_with_failing_allocations")
 
 # What asks and is answered, thousands of times or after long waits, and has no locks or memory of its
 # own to be watched; what others of these tests stand for; and what weighs memory, which is heavier
@@ -146,8 +153,7 @@ PLAIN = ("mount::", "limits::", "cred::", "statx::", "acl::", "times::", "stress
 PLAIN += ("reply::", "attr::", "idmap::", "extensions::", "blksize::", "versions::")
 PLAIN += ("transcripts::", "daemons::", "quotafs::", "paths::", "fuseq::", "faultd::", "slabs::", "programs::")
 PLAIN += ("inval_wq::", "daemon::dies_", "daemon::recovers_")
-# Each time that the module goes there the kernel holds it back for seconds (DEBUG_KOBJECT_RELEASE).
-PLAIN += ("module::hundred_times", "module::loading_with_failing_allocations")
+PLAIN += HELD_BACK
 
 
 def debug(section):
