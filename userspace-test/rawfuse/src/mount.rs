@@ -4,6 +4,7 @@
 
 use crate::Channel;
 use nix::mount::{mount, umount2, MntFlags, MsFlags};
+use rustix::fs::{statx, AtFlags, StatxFlags, CWD};
 use std::{
     fmt::Write,
     io,
@@ -124,6 +125,7 @@ impl MountOptions {
         )?;
         Ok(Mount {
             target: Some(target.into()),
+            id: unique_id(target),
         })
     }
 }
@@ -133,6 +135,18 @@ impl MountOptions {
 #[derive(Debug)]
 pub struct Mount {
     target: Option<PathBuf>,
+    /// What [`unique_id`] has said of it.
+    id: Option<u64>,
+}
+
+/// The number of what is mounted on `target`, which no other mount gets before the machine starts anew.
+/// Asks the kernel alone, not who serves it. Linux has it since 6.8.
+fn unique_id(target: &Path) -> Option<u64> {
+    /// `STATX_MNT_ID_UNIQUE`.
+    const UNIQUE: u32 = 0x4000;
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let seen = statx(CWD, target, flags, StatxFlags::from_bits_retain(UNIQUE)).ok()?;
+    (seen.stx_mask & UNIQUE != 0).then_some(seen.stx_mnt_id)
 }
 
 impl Mount {
@@ -165,7 +179,11 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if let Some(target) = &self.target {
-            // Nothing is left to do when this fails: it may be unmounted already.
+            // It may be unmounted already. Then another one's mount may be in its place ...
+            if self.id.is_some() && unique_id(target).is_some_and(|id| Some(id) != self.id) {
+                return;
+            }
+            // ... or none, and nothing is left to do when this fails.
             let _ = umount2(target, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH);
         }
     }
