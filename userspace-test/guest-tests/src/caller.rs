@@ -10,7 +10,7 @@ use nix::{
     unistd::{fork, ForkResult, Pid},
 };
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{Read, Write},
     mem::ManuallyDrop,
     os::fd::{AsRawFd, FromRawFd},
@@ -57,9 +57,16 @@ impl<T> Caller<T> {
     /// What came out of it. Fails the test when it does not come.
     #[track_caller]
     pub fn result(&self) -> T {
-        match self.0.recv_timeout(PATIENCE) {
-            Ok(value) => value,
-            Err(RecvTimeoutError::Timeout) => panic!("the caller does not come back"),
+        let result = self.result_within(PATIENCE);
+        result.expect("the caller does not come back")
+    }
+
+    /// What came out of it, if it does within `limit`.
+    #[track_caller]
+    pub fn result_within(&self, limit: Duration) -> Option<T> {
+        match self.0.recv_timeout(limit) {
+            Ok(value) => Some(value),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => panic!("the caller died"),
         }
     }
@@ -141,6 +148,17 @@ impl Process {
         kill(self.0, signal).expect("kill");
     }
 
+    /// Waits until it sleeps, and no signal but a fatal one wakes it.
+    #[track_caller]
+    pub fn sleeps_killably(&self) {
+        eventually("a sleep that only a fatal signal ends", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).expect("its state");
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|state| state.starts_with('D'))
+        });
+    }
+
     /// How it ended, if it does so within `limit`.
     pub fn ended_within(&self, limit: Duration) -> Option<WaitStatus> {
         let end = Instant::now() + limit;
@@ -160,11 +178,31 @@ impl Process {
     /// Its exit status. Fails the test when it does not end, or not by itself.
     #[track_caller]
     pub fn code(&self) -> i32 {
-        match self.ended_within(PATIENCE) {
-            Some(WaitStatus::Exited(_, code)) => code,
-            Some(other) => panic!("the process ended otherwise: {other:?}"),
-            None => panic!("the process does not end"),
-        }
+        code(
+            self.ended_within(PATIENCE)
+                .expect("the process does not end"),
+        )
+    }
+
+    /// Its exit status, where it ends by a signal that interrupts what it waits for: one that comes before
+    /// it waits does nothing, so it gets some.
+    #[track_caller]
+    pub fn interrupted_code(&self, signal: Signal) -> i32 {
+        let mut status = None;
+        eventually("the end of a process", || {
+            self.signal(signal);
+            status = self.ended_within(Duration::from_millis(50));
+            status.is_some()
+        });
+        code(status.expect("it has ended"))
+    }
+}
+
+#[track_caller]
+fn code(status: WaitStatus) -> i32 {
+    match status {
+        WaitStatus::Exited(_, code) => code,
+        other => panic!("the process ended otherwise: {other:?}"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! and answers what it likes.
 
 use crate::{
-    caller::{call, eventually, PATIENCE},
+    caller::{call, eventually, Caller, PATIENCE},
     env::Env,
     sys, system,
 };
@@ -17,7 +17,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -208,6 +208,24 @@ impl Fs {
     pub fn expect_silence(&self, pause: Duration) {
         if self.channel.wait_readable(pause).expect("poll") {
             panic!("a request came: {:?}", self.next().request());
+        }
+    }
+
+    /// Has all requests answered that come until a caller is back; gives what came out of it.
+    #[track_caller]
+    pub fn answer_until_back<T>(&self, caller: &Caller<T>, mut answer: impl FnMut(Req)) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if self
+                .channel
+                .wait_readable(Duration::from_millis(2))
+                .expect("poll")
+            {
+                answer(self.next());
+            } else if let Some(result) = caller.result_within(Duration::ZERO) {
+                return result;
+            }
+            assert!(Instant::now() < end, "the caller does not come back");
         }
     }
 

@@ -6,7 +6,7 @@
 
 use crate::{
     fs::Req,
-    model::{answer, Answer, Served},
+    model::{answer, Answer, Model},
 };
 use rawfuse::{
     abi::{self, Opcode, SetxattrIn},
@@ -152,10 +152,10 @@ impl Store {
         }
     }
 
-    /// Those of `served`, from now on.
-    pub fn serve(self, served: &Served) -> Self {
+    /// Those of `model`, from now on.
+    pub fn serve(self, model: &mut Model) -> Self {
         let store = self.clone();
-        served.hook(move |req| store.answer(req));
+        model.hook = Some(Box::new(move |_, req| store.answer(req)));
         self
     }
 

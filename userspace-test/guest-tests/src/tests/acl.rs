@@ -69,9 +69,8 @@ const FLAGS: u64 = init_flags::POSIX_ACL | init_flags::SETXATTR_EXT;
 fn serve(fs: Fs, store: Store) -> (Served, Store) {
     let mut model = Model::cached();
     model.node(FILE).attr.mode = libc::S_IFREG | 0o640;
-    let served = Served::new(fs, model);
-    let store = store.serve(&served);
-    (served, store)
+    let store = store.serve(&mut model);
+    (Served::new(fs, model), store)
 }
 
 /// Runs `action` as user and group `uid`, and gives what it says.
@@ -181,8 +180,8 @@ fn set_group_id_goes_with_the_group(env: &Env) {
     let mut model = Model::cached();
     model.node(FILE).attr.uid = 1000;
     model.node(FILE).attr.gid = 5;
+    Store::long().serve(&mut model);
     let mut served = Served::new(fs, model);
-    Store::long().serve(&served);
     assert_eq!(caller.code(), 0);
     assert_eq!(last_set(&served, true).more, setxattr_flags::ACL_KILL_SGID);
     served.finish();

@@ -4,7 +4,7 @@
 
 use crate::{
     aio::{Aio, Place, Ring, Way},
-    caller::{call, call_on, eventually, process, Caller, PATIENCE},
+    caller::{call, call_on, eventually, process_that_waits, Caller, PATIENCE},
     env::Env,
     fs::Fs,
     model::{args, Answer, Served, FILE},
@@ -638,7 +638,7 @@ fn answers_of_a_successor(env: &Env) {
 fn killed(env: &Env, way: Way, opcode: Opcode) {
     let fs = mounted(env, FLAGS, CHUNK);
     let path = fs.path("file");
-    let caller = process(move || {
+    let (caller, start) = process_that_waits(move || {
         let file = sys::open_with(&path, libc::O_RDWR | libc::O_DIRECT).expect("open");
         with_pages(2 * CHUNK, |bytes| {
             system::errno(match way {
@@ -649,6 +649,7 @@ fn killed(env: &Env, way: Way, opcode: Opcode) {
     });
     let mut served = with_contents(fs, &pattern(2 * CHUNK), 0);
     hold(&served, opcode);
+    start.now();
     served.wait_for(opcode, 2);
     caller.signal(Signal::SIGKILL);
     let limit = if env.is_rust() { PATIENCE } else { SHORT };
@@ -684,7 +685,7 @@ fn submitter_exits(env: &Env) {
     ] {
         let fs = mounted(env, FLAGS, CHUNK);
         let path = fs.path("file");
-        let submitter = process(move || {
+        let (submitter, start) = process_that_waits(move || {
             let file = sys::open_with(&path, libc::O_RDWR | libc::O_DIRECT).expect("open");
             let mut aio = Aio::new();
             submit(&mut aio, &file, way, &memory(2 * CHUNK));
@@ -696,6 +697,7 @@ fn submitter_exits(env: &Env) {
         });
         let mut served = with_contents(fs, &pattern(2 * CHUNK), 0);
         hold(&served, opcode);
+        start.now();
         served.wait_for(opcode, 2);
         if signal {
             submitter.signal(Signal::SIGKILL);
@@ -767,7 +769,7 @@ fn ring_goes_while_it_reads(env: &Env) {
     for registered in [false, true] {
         let fs = Fs::with_flags(env, FLAGS);
         let path = fs.path("file");
-        let reader = process(move || {
+        let (reader, start) = process_that_waits(move || {
             let file = sys::open_with(&path, libc::O_RDONLY | libc::O_DIRECT).expect("open");
             let place = Place::all(&memory(2 * CHUNK));
             let mut ring = match registered {
@@ -780,6 +782,7 @@ fn ring_goes_while_it_reads(env: &Env) {
         });
         let mut served = with_contents(fs, &pattern(2 * CHUNK), 0);
         hold(&served, Opcode::Read);
+        start.now();
         served.wait_for(Opcode::Read, 2);
         reader.signal(Signal::SIGKILL);
         assert!(reader.ended_within(PATIENCE).is_some());

@@ -14,7 +14,10 @@ use rawfuse::{
     abi::{self, Opcode},
     Errno,
 };
-use std::{thread::sleep, time::Duration};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 tests![
     what_is_on_the_wire,
@@ -164,12 +167,15 @@ fn expired_attributes_are_asked_for_again(env: &Env) {
 fn attributes_expire_by_themselves(env: &Env) {
     let mut served = Served::new(Fs::new(env), Model::new());
     served.model().attr_valid = 1;
+    let start = Instant::now();
     sys::stat(&served.dir).unwrap();
     sys::stat(&served.dir).unwrap();
-    assert_eq!(served.count(Opcode::Getattr), 1);
+    let asked = served.count(Opcode::Getattr);
+    // A machine that is busy may take a second for that.
+    assert!(asked == 1 || start.elapsed() >= Duration::from_secs(1));
     sleep(Duration::from_millis(1300));
     sys::stat(&served.dir).unwrap();
-    assert_eq!(served.count(Opcode::Getattr), 2);
+    assert_eq!(served.count(Opcode::Getattr), asked + 1);
     served.finish();
 }
 

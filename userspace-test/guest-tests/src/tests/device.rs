@@ -237,24 +237,14 @@ fn readers_get_one_request_each(env: &Env) {
 }
 
 fn signal_ends_a_read(env: &Env) {
-    use crate::caller::process;
-    use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
+    use nix::sys::signal::Signal;
 
-    extern "C" fn nothing(_: i32) {}
     let fs = Fs::new(env);
-    let reader = process(|| {
-        let action = SigAction::new(
-            SigHandler::Handler(nothing),
-            SaFlags::empty(),
-            SigSet::empty(),
-        );
-        #[allow(unsafe_code)]
-        // SAFETY: The handler does nothing.
-        unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
+    sys::ignore_by_handler(Signal::SIGUSR1);
+    let reader = crate::caller::process(|| {
         let mut file = std::fs::File::from(fs.channel.as_fd().try_clone_to_owned().unwrap());
         system::errno(file.read(&mut vec![0; 1 << 18]))
     });
     assert!(reader.ended_within(SHORT).is_none());
-    reader.signal(Signal::SIGUSR1);
-    assert_eq!(reader.code(), libc::EINTR);
+    assert_eq!(reader.interrupted_code(Signal::SIGUSR1), libc::EINTR);
 }

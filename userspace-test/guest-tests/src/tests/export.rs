@@ -3,7 +3,7 @@
 //! File handles, by which files are found again that the kernel has forgotten.
 
 use crate::{
-    caller::{call, eventually, process},
+    caller::{call, eventually, process, PATIENCE},
     env::Env,
     filehandle::{self, FileHandle, AT_HANDLE_CONNECTABLE, AT_HANDLE_FID},
     fs::Fs,
@@ -468,6 +468,8 @@ fn killed_caller_gives_the_node_back(env: &Env) {
     assert_eq!((lookup.nodeid(), lookup.name()), (FILE, ".".into()));
     caller.signal(Signal::SIGKILL);
     fs.expect(Opcode::Interrupt);
+    // Ours goes at once, and must have gone, not to take the reply after all.
+    assert!(!env.is_rust() || caller.ended_within(PATIENCE).is_some());
     fs.reply(&lookup, &Model::cached().entry(FILE));
     // The directory that it had open is closed, sooner or later.
     let forget = loop {

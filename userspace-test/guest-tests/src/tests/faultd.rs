@@ -184,13 +184,13 @@ fn serves_files(env: &Env) {
 }
 
 fn delay_lets_others_go_first(env: &Env) {
-    let faulty = Faulty::new(env, &["on GETATTR node 2: delay 500ms"]);
+    let faulty = Faulty::new(env, &["on GETATTR node 2: delay 2s"]);
     let began = Instant::now();
     let slow = faulty.stat("hello");
-    faulty.says("GETATTR, node 2", "delay 500ms: begins");
+    faulty.says("GETATTR, node 2", "delay 2s: begins");
     sys::stat(&faulty.path("dir/a")).expect("another");
     slow.result().expect("in the end");
-    assert!(began.elapsed() >= Duration::from_millis(500));
+    assert!(began.elapsed() >= Duration::from_secs(2));
     faulty.says("GETATTR, node 2", "answer: ok");
     let lines = faulty.lines("answer: ok");
     let at = |node: &str| lines.iter().position(|line| line.contains(node));
@@ -211,7 +211,7 @@ fn an_interrupt_ends_a_delay(env: &Env) {
 }
 
 fn interrupts_can_be_ignored(env: &Env) {
-    let rules = ["on GETATTR node 2: delay 500ms", "on INTERRUPT: drop"];
+    let rules = ["on GETATTR node 2: delay 2s", "on INTERRUPT: drop"];
     let faulty = Faulty::new(env, &rules);
     let caller = faulty.stat_process("hello");
     faulty.says("GETATTR, node 2", "begins");
@@ -222,9 +222,9 @@ fn interrupts_can_be_ignored(env: &Env) {
 }
 
 fn stall_keeps_everybody_waiting(env: &Env) {
-    let faulty = Faulty::new(env, &["on GETATTR node 2: stall 400ms"]);
+    let faulty = Faulty::new(env, &["on GETATTR node 2: stall 2s"]);
     let slow = faulty.stat("hello");
-    faulty.says("GETATTR, node 2", "stall 400ms: begins");
+    faulty.says("GETATTR, node 2", "stall 2s: begins");
     let other = faulty.stat("dir/a");
     assert!(other.still_waits(SHORT));
     slow.result().expect("in the end");
@@ -500,6 +500,8 @@ fn notification_that_resends(env: &Env) {
     assert!(caller.still_waits(SHORT));
     system::assert_errno(sys::stat(&faulty.path("again")), Errno::ENOENT);
     caller.result().expect("it was sent again");
+    // It says so when its reply has been taken.
+    faulty.says("GETATTR, node 2", "answer: ok");
     let lines = faulty.lines("GETATTR, node 2");
     let resent = |line: &String| {
         let unique = line.strip_prefix("unique ")?.split(',').next()?;

@@ -3,7 +3,7 @@
 //! The tests' own test: one that is broken on purpose has to be found.
 
 use crate::{
-    env::Env,
+    env::{slowness, Env},
     fs::Fs,
     runner::{self, Outcome, Test},
     sys,
@@ -21,12 +21,17 @@ tests![
     a_hang_in_the_kernel_is_found_and_ended => 40,
 ];
 
+/// How long those that are broken may take.
+fn limit() -> Duration {
+    Duration::from_secs(3) * slowness()
+}
+
 /// Tests that are broken, for those here: they are run when they are named, and not otherwise.
 pub fn broken() -> Vec<Test> {
     let test = |name: &str, run: fn(&Env)| Test {
         name: format!("broken::{name}"),
         run,
-        limit: Duration::from_secs(3),
+        limit: limit(),
     };
     vec![
         test("passes", |_| {}),
@@ -80,13 +85,15 @@ fn a_skipped_test_says_why(env: &Env) {
 
 fn a_hang_is_found_and_ended(env: &Env) {
     let details = details(env, "hangs");
-    assert!(details.contains("still running after 3 s"), "{details}");
+    let running = format!("still running after {} s", limit().as_secs());
+    assert!(details.contains(&running), "{details}");
     assert!(details.contains("nanosleep"), "{details}");
 }
 
 fn a_hang_in_the_kernel_is_found_and_ended(env: &Env) {
     let details = details(env, "hangs_in_the_kernel");
-    assert!(details.contains("still running after 3 s"), "{details}");
+    let running = format!("still running after {} s", limit().as_secs());
+    assert!(details.contains(&running), "{details}");
     assert!(!details.contains("that did not help"), "{details}");
     // Its mount went with it.
     let connections = || std::fs::read_dir(env.kind.control_dir).map(Iterator::count);

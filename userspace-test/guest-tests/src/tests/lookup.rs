@@ -14,7 +14,10 @@ use rawfuse::{
     abi::{self, Opcode},
     Errno,
 };
-use std::{thread::sleep, time::Duration};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 tests![
     what_is_on_the_wire,
@@ -92,11 +95,21 @@ fn fractions_of_a_second_count(env: &Env) {
     let path = fs.path("x");
     let first = call(move || sys::stat(&path).map(drop));
     let lookup = fs.expect(Opcode::Lookup);
+    let start = Instant::now();
     fs.reply(&lookup, &entry);
     first.result().unwrap();
     let path = fs.path("x");
-    call(move || sys::stat(&path).map(drop)).result().unwrap();
-    fs.expect_silence(Duration::from_millis(1));
+    let second = call(move || sys::stat(&path).map(drop));
+    let result = fs.answer_until_back(&second, |lookup| {
+        // A machine that is busy may have taken a second.
+        assert!(
+            start.elapsed() >= Duration::from_secs(1),
+            "{:?}",
+            lookup.request()
+        );
+        fs.reply(&lookup, &entry);
+    });
+    result.unwrap();
     sleep(Duration::from_millis(1200));
     let path = fs.path("x");
     let third = call(move || sys::stat(&path).map(drop));
@@ -158,13 +171,16 @@ fn negative_entries_are_kept(env: &Env) {
 fn negative_entry_expires(env: &Env) {
     let mut served = served(env, Model::cached());
     served.hook(|req| (req.opcode() == Opcode::Lookup).then(|| negative(1)));
+    let start = Instant::now();
     system::assert_errno(sys::stat(&served.path("file")), Errno::ENOENT);
     system::assert_errno(sys::stat(&served.path("file")), Errno::ENOENT);
-    assert_eq!(served.count(Opcode::Lookup), 1);
+    let asked = served.count(Opcode::Lookup);
+    // A machine that is busy may take a second for that.
+    assert!(asked == 1 || start.elapsed() >= Duration::from_secs(1));
     sleep(Duration::from_millis(1300));
     served.model().hook = None;
     assert_eq!(sys::stat(&served.path("file")).unwrap().st_ino, FILE);
-    assert_eq!(served.count(Opcode::Lookup), 2);
+    assert_eq!(served.count(Opcode::Lookup), asked + 1);
     served.finish();
 }
 

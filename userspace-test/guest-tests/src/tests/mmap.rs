@@ -3,7 +3,7 @@
 //! Files that are mapped into memory.
 
 use crate::{
-    caller::{call, process, Process},
+    caller::{call, process_that_waits, Process, Start},
     env::Env,
     fs::Fs,
     model::{Answer, Model, Served, FILE},
@@ -98,11 +98,12 @@ fn mapping_shows_the_file(env: &Env) {
     done(served, 1);
 }
 
-/// Has another process write `bytes` at `offset` by memory, with no file open any more, and end.
+/// Has another process write `bytes` at `offset` by memory, when it is told to, with no file open any
+/// more, and end.
 #[track_caller]
-fn written_by_another(fs: &Fs, offset: usize, bytes: &'static [u8]) -> Process {
+fn written_by_another(fs: &Fs, offset: usize, bytes: &'static [u8]) -> (Process, Start) {
     let path = fs.path("file");
-    process(move || {
+    process_that_waits(move || {
         let file = sys::open_with(&path, libc::O_RDWR).expect("open");
         let map = shared(&file, 3 * PAGE);
         drop(file);
@@ -115,8 +116,9 @@ fn written_by_another(fs: &Fs, offset: usize, bytes: &'static [u8]) -> Process {
 
 fn shared_writes_go_out_when_unmapped(env: &Env) {
     let fs = Fs::new(env);
-    let writer = written_by_another(&fs, PAGE + 10, b"by memory");
+    let (writer, start) = written_by_another(&fs, PAGE + 10, b"by memory");
     let served = with_contents(fs, &pattern(3 * PAGE), 0);
+    start.now();
     assert_eq!(writer.code(), 0);
     assert_eq!(writes(&served), [(4096, 4096, write_flags::CACHE)]);
     assert_eq!(&stored(&served)[PAGE + 10..][..9], b"by memory");
@@ -232,11 +234,12 @@ fn page_is_not_changed_while_it_is_written(env: &Env) {
 
 fn write_error_is_kept_for_fsync(env: &Env) {
     let fs = Fs::new(env);
-    let writer = written_by_another(&fs, 5, b"lost");
+    let (writer, start) = written_by_another(&fs, 5, b"lost");
     let served = with_contents(fs, &pattern(3 * PAGE), 0);
     served.hook(|req| {
         (req.opcode() == Opcode::Write).then_some(Answer::Error(rawfuse::Errno::ENOSPC))
     });
+    start.now();
     let file = open(&served, libc::O_RDWR);
     assert_eq!(writer.code(), 0);
     assert_eq!(served.count(Opcode::Write), 1);

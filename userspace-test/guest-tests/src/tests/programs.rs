@@ -157,7 +157,6 @@ fn of_a_user(program: &Path) {
         daemon.ends();
         0
     });
-    eventually("it is mounted", || system::is_mounted(&dir));
     assert!(user
         .ended_within(PATIENCE * 2)
         .is_some_and(|status| { matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0)) }));

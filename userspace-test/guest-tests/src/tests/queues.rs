@@ -157,15 +157,15 @@ impl Readahead {
         self.fs.reply_bytes(read, &vec![b'x'; arg.size as usize]);
     }
 
-    /// Answers until all has been read.
+    /// Answers until all has been asked for.
     #[track_caller]
     fn finish(self) {
-        while self.fs.channel.wait_readable(SHORT).unwrap() {
-            let read = self.fs.expect(Opcode::Read);
+        let back = self.fs.answer_until_back(&self.caller, |read| {
+            assert_eq!(read.opcode(), Opcode::Read);
             self.answer(&read);
-        }
-        let Self { fs, caller, _file } = self;
-        let other = caller.result().expect("posix_fadvise");
+        });
+        let other = back.expect("posix_fadvise");
+        let Self { fs, .. } = self;
         // Closing asks the daemon, which is about to go.
         drop(fs);
         drop(other);

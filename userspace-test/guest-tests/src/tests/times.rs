@@ -160,7 +160,7 @@ fn chmod_sends_the_time_of_change(env: &Env) {
 
 fn changed_xattrs_flush_the_time_of_change(env: &Env) {
     let mut served = served(env);
-    Store::default().serve(&served);
+    Store::default().serve(&mut served.model());
     let path = served.path("file");
     xattrs::set(&path, "user.a", b"1", 0).unwrap();
     let arg = asked(&served)[0];
@@ -172,7 +172,7 @@ fn changed_xattrs_flush_the_time_of_change(env: &Env) {
 
 fn directories_are_the_daemon_s(env: &Env) {
     let mut served = served(env);
-    Store::default().serve(&served);
+    Store::default().serve(&mut served.model());
     let path = served.path("dir");
     xattrs::set(&path, "user.a", b"1", 0).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();

@@ -4,7 +4,7 @@
 //! past it.
 
 use crate::{
-    caller::{call, eventually, process},
+    caller::{call, eventually, process, process_that_waits, PATIENCE},
     env::Env,
     fs::{Fs, Req},
     model::{answer, Answer, Model, Served, CONTENTS, FILE},
@@ -747,17 +747,21 @@ fn set_user_id_bits_are_the_daemon_s_past_the_cache(env: &Env) {
 fn killed(env: &Env, open_flags: u32) {
     let fs = Fs::new(env);
     let path = fs.path("file");
-    let writer = process(move || {
+    let (writer, start) = process_that_waits(move || {
         let file = sys::open_with(&path, libc::O_WRONLY).expect("open");
         system::errno(file.write_at(&[1; 100], 0))
     });
     let mut served = with_contents(fs, CONTENTS, open_flags);
     served.hook(|req| (req.opcode() == Opcode::Write).then_some(Answer::Nothing));
+    start.now();
     served.wait_for(Opcode::Write, 1);
     let unique = served_unique(&served);
     writer.signal(Signal::SIGKILL);
-    let gone = writer.ended_within(Duration::from_millis(500)).is_some();
-    assert_eq!(gone, env.is_rust());
+    let limit = match env.is_rust() {
+        true => PATIENCE,
+        false => Duration::from_millis(500),
+    };
+    assert_eq!(writer.ended_within(limit).is_some(), env.is_rust());
     served.model().hook = None;
     served.model().node(FILE).attr.size = 100;
     let out = abi::WriteOut {
@@ -782,9 +786,9 @@ fn killed_direct_writer_leaves(env: &Env) {
     killed(env, open_flags::DIRECT_IO);
 }
 
-/// How many of three threads' writes, 100 bytes each from `offset` on, the daemon has at once.
+/// That of three threads' writes, 100 bytes each from `offset` on, the daemon has `expected` at once.
 #[track_caller]
-fn writes_at_once(served: &Served, file: &File, offset: u64) -> usize {
+fn assert_at_once(expected: usize, served: &Served, file: &File, offset: u64) {
     let waiting = Arc::new(AtomicUsize::new(0));
     let seen = waiting.clone();
     served.hook(move |req| {
@@ -800,9 +804,9 @@ fn writes_at_once(served: &Served, file: &File, offset: u64) -> usize {
             call(move || file.write_at(&[n; 100], offset + 100 * u64::from(n)))
         })
         .collect();
-    eventually("a WRITE", || waiting.load(Ordering::SeqCst) > 0);
+    eventually("the WRITEs", || waiting.load(Ordering::SeqCst) >= expected);
     thread::sleep(Duration::from_millis(300));
-    let at_once = waiting.load(Ordering::SeqCst);
+    assert_eq!(waiting.load(Ordering::SeqCst), expected);
     // They are answered one after the other now.
     let mut answered = 0;
     while answered < 3 {
@@ -825,14 +829,13 @@ fn writes_at_once(served: &Served, file: &File, offset: u64) -> usize {
         assert_eq!(writer.result().unwrap(), 100);
     }
     served.model().hook = None;
-    at_once
 }
 
 fn writes_are_one_at_a_time(env: &Env) {
     for open_flags in [0, open_flags::DIRECT_IO, open_flags::PARALLEL_DIRECT_WRITES] {
         let served = with_contents(Fs::new(env), &[0; 1000], open_flags);
         let file = open_to_write(&served, libc::O_WRONLY);
-        assert_eq!(writes_at_once(&served, &file, 0), 1);
+        assert_at_once(1, &served, &file, 0);
         done(file, served);
     }
 }
@@ -841,7 +844,7 @@ fn parallel_direct_writes(env: &Env) {
     let open_flags = open_flags::DIRECT_IO | open_flags::PARALLEL_DIRECT_WRITES;
     let served = with_contents(Fs::new(env), &[0; 1000], open_flags);
     let file = open_to_write(&served, libc::O_WRONLY);
-    assert_eq!(writes_at_once(&served, &file, 0), 3);
+    assert_at_once(3, &served, &file, 0);
     done(file, served);
 }
 
@@ -849,7 +852,7 @@ fn parallel_direct_writes_not_behind_the_end(env: &Env) {
     let open_flags = open_flags::DIRECT_IO | open_flags::PARALLEL_DIRECT_WRITES;
     let served = with_contents(Fs::new(env), &[0; 1000], open_flags);
     let file = open_to_write(&served, libc::O_WRONLY);
-    assert_eq!(writes_at_once(&served, &file, 950), 1);
+    assert_at_once(1, &served, &file, 950);
     done(file, served);
 }
 
@@ -858,11 +861,11 @@ fn parallel_direct_writes_not_beside_the_cache(env: &Env) {
     let reader = sys::open(&served.path("file")).unwrap();
     served.model().open_flags = open_flags::DIRECT_IO | open_flags::PARALLEL_DIRECT_WRITES;
     let file = open_to_write(&served, libc::O_WRONLY);
-    assert_eq!(writes_at_once(&served, &file, 0), 1);
+    assert_at_once(1, &served, &file, 0);
     drop(reader);
     served.wait_for(Opcode::Release, 1);
     // Once nobody uses the cache any more they are.
-    assert_eq!(writes_at_once(&served, &file, 0), 3);
+    assert_at_once(3, &served, &file, 0);
     let mut served = served;
     drop(file);
     served.wait_for(Opcode::Release, 1);

@@ -43,7 +43,7 @@ tests![
 
 fn stored(env: &Env) -> (Served, Store) {
     let served = Served::new(Fs::new(env), Model::cached());
-    let store = Store::default().serve(&served);
+    let store = Store::default().serve(&mut served.model());
     (served, store)
 }
 
@@ -224,7 +224,7 @@ fn set_is_on_the_wire(env: &Env) {
 fn set_in_its_long_form(env: &Env) {
     let fs = Fs::with_flags(env, init_flags::SETXATTR_EXT);
     let mut served = Served::new(fs, Model::cached());
-    Store::long().serve(&served);
+    Store::long().serve(&mut served.model());
     xattrs::set(&served.path("file"), "user.name", b"value", 0).unwrap();
     let (_, body) = last(&served, Opcode::Setxattr);
     let head = [5u32, 0, 0, 0];
@@ -419,7 +419,7 @@ fn others_are_kept_out(env: &Env) {
     });
     let (mut served, _) = {
         let served = Served::new(fs, Model::cached());
-        let store = Store::default().serve(&served);
+        let store = Store::default().serve(&mut served.model());
         (served, store)
     };
     assert_eq!(caller.code(), 0);
