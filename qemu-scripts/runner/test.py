@@ -307,7 +307,7 @@ def selfcheck(section):
         expected=["a", "b"],
         failing=["b", "(exit status)"],
     )
-    said = broken("a time-out fails", f"{passes}; sleep 100", "--timeout", "30", failing=["(exit status)"])
+    said = broken("a time-out fails", f"{passes}; sleep 1000", "--timeout", "60", failing=["(exit status)"])
     tasks = re.search(r"task:sleep .*\n(.*\n)+.*nanosleep", said)
     check(section, "a time-out shows the tasks", tasks, said)
     broken("no tests at all fail", "true", failing=["(no tests)"])

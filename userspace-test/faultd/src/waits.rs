@@ -150,9 +150,11 @@ mod tests {
 
     fn order(count: usize, full: usize, limit: Pause) -> Vec<usize> {
         let (pile, order) = (Arc::new(Pile::default()), Arc::new(Mutex::new(vec![])));
-        let threads: Vec<_> = (1..=count)
-            .map(|number| {
-                let place = pile.join(full);
+        // All have their places before the first of them waits.
+        let places: Vec<_> = (1..=count).map(|_| pile.join(full)).collect();
+        let threads: Vec<_> = (1..)
+            .zip(places)
+            .map(|(number, place)| {
                 let (pile, order) = (pile.clone(), order.clone());
                 thread::spawn(move || {
                     pile.wait(&place, limit);

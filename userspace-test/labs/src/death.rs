@@ -112,9 +112,7 @@ fn recover(stage: &Stage) -> Result<()> {
     let number = connection(DIR)?;
     let reader = stage.start(&format!("cat {DIR}/hello"))?;
     // It dies when it has read it: then it is there again.
-    stage.until("the daemon is dead", || {
-        Ok(stage_quiet("pidof faultd")?.is_empty())
-    })?;
+    stage.until_gone("faultd")?;
     stage.until_queued(DIR, "pending", "OPEN")?;
     std::thread::sleep(PAUSE);
     stage.must("fuseq ls")?;
@@ -125,12 +123,4 @@ fn recover(stage: &Stage) -> Result<()> {
         read.status == Some(0) && read.text == "Hello World!\n",
     )?;
     stage.unmount(DIR)
-}
-
-/// What a command prints, which is not shown.
-fn stage_quiet(command: &str) -> Result<String> {
-    let output = std::process::Command::new("sh")
-        .args(["-c", command])
-        .output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
 }

@@ -58,6 +58,8 @@ pub fn run(stage: &Stage) -> Result<()> {
 }
 
 fn change(stage: &Stage, from: &str, to: &str) -> Result<()> {
+    // It has the device open.
+    stage.until_gone("nullfs")?;
     stage
         .must(&format!(
             "umount /sys/fs/fuse/connections; rmmod {from} && insmod /run/guest/modules/{to}.ko && \

@@ -2,7 +2,7 @@
 
 //! Lab 2: a burst of readahead against one stat.
 
-use crate::stage::{connection, median, most, of, time_in, Stage};
+use crate::stage::{connection, median, most, of, time_in, OutOfLuck, Stage};
 use anyhow::{Context, Result};
 use fuseq::{
     life::{Life, Story},
@@ -143,7 +143,10 @@ fn look(story: &Story, limit: usize) -> Result<Seen> {
         active: most(story, &background, active),
         working: most(story, &background, |place| place == Place::Processing),
         reading: ended - began,
-        ahead: ahead.max().context("nobody looked meanwhile")?,
+        ahead: ahead
+            .max()
+            .context("nobody looked meanwhile")
+            .context(OutOfLuck)?,
         waited: median(waits.collect()),
     })
 }

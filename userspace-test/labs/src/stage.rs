@@ -200,6 +200,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Waits until a daemon is gone, and all that it had open with it.
+    pub fn until_gone(&self, daemon: &str) -> Result<()> {
+        self.until(&format!("{daemon} is gone"), || {
+            let found = Command::new("pidof").arg(daemon).output()?;
+            Ok(found.stdout.is_empty())
+        })
+    }
+
     /// Waits until a request of that kind is in one of the queues of a connection.
     pub fn until_queued(&self, dir: &str, queue: &str, opcode: &str) -> Result<()> {
         self.until_line(dir, &format!("a {opcode} in {queue}"), |line| {

@@ -49,7 +49,7 @@ pub fn run(stage: &Stage) -> Result<()> {
         places.ends_with(&road),
     )?;
     let worked = |life: &&Life| time_in(&story, life, Place::Processing);
-    stage.shows(
+    stage.mostly_shows(
         "nearly all of its time it was with the daemon",
         worked(first) >= WORK && worked(first) * 2 > first.end.unwrap_or(story.to) - first.began(),
     )?;
