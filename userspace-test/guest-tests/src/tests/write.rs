@@ -808,22 +808,19 @@ fn assert_at_once(expected: usize, served: &Served, file: &File, offset: u64) {
     thread::sleep(Duration::from_millis(300));
     assert_eq!(waiting.load(Ordering::SeqCst), expected);
     // They are answered one after the other now.
-    let mut answered = 0;
-    while answered < 3 {
+    for answered in 0..3 {
         eventually("a WRITE", || waiting.load(Ordering::SeqCst) > answered);
-        let uniques: Vec<u64> = served
-            .model()
-            .log
-            .iter()
-            .filter(|asked| asked.opcode == Opcode::Write)
-            .map(|asked| asked.unique)
-            .collect();
         let out = abi::WriteOut {
             size: 100,
             ..Default::default()
         };
-        served.channel.reply(uniques[answered], &out).unwrap();
-        answered += 1;
+        let model = served.model();
+        let mut writes = model
+            .log
+            .iter()
+            .filter(|asked| asked.opcode == Opcode::Write);
+        let unique = writes.nth(answered).expect("a WRITE").unique;
+        served.channel.reply(unique, &out).unwrap();
     }
     for writer in writers {
         assert_eq!(writer.result().unwrap(), 100);
