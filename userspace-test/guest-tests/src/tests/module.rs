@@ -76,7 +76,8 @@ fn run_kunit(all: bool) {
     let _ = fs::write("/sys/module/kunit/parameters/filter_glob", pattern);
 }
 
-/// The module that was loaded, unloaded for the time of a test; and the other one with it.
+/// The module that was loaded, unloaded for the time of a test; and the other one with it. Nothing is left
+/// of them, so that the same names can come again.
 struct Unloaded {
     env: Env,
     other: bool,
@@ -96,7 +97,9 @@ impl Unloaded {
         if other {
             let _ = umount(Kind::FUSE.control_dir);
             unload_soon(other_module);
+            nothing_is_left(&Kind::FUSE, other_module);
         }
+        nothing_is_left(&env.kind, env.module);
         Self { env: *env, other }
     }
 }
@@ -211,9 +214,7 @@ fn everything_is_there(kind: &Kind, module: ModuleName) {
 }
 
 fn what_comes_up(env: &Env) {
-    let unloaded = Unloaded::new(env);
-    nothing_is_left(&env.kind, env.module);
-    drop(unloaded);
+    drop(Unloaded::new(env));
     everything_is_there(&env.kind, env.module);
 }
 
