@@ -483,12 +483,11 @@ fn top_is_pictured(env: &Env) {
     };
     let has_row = |text: &str, name: &str| text.lines().any(|line| row(name, line));
     let operations = &["LOOKUP", "GETATTR", "READ", "OPEN", "MKDIR"];
-    for name in queues.iter().chain(operations) {
-        eventually(&format!("a row of {name}"), || {
-            has_row(&terminal.text(), name)
-        });
-    }
-    eventually("a bar", || terminal.text().contains("█"));
+    eventually("a screen with all rows, and a bar", || {
+        let text = terminal.text();
+        let mut names = queues.iter().chain(operations);
+        names.all(|name| has_row(&text, name)) && text.contains("█")
+    });
     terminal.press("p");
     terminal.shows(&["PAUSED"]);
     if fs::exists(PICTURES).is_ok_and(|there| there) {

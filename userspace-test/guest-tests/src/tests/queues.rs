@@ -157,14 +157,19 @@ impl Readahead {
         self.fs.reply_bytes(read, &vec![b'x'; arg.size as usize]);
     }
 
-    /// Answers until all has been asked for.
+    /// Answers until all has been read.
     #[track_caller]
     fn finish(self) {
-        let back = self.fs.answer_until_back(&self.caller, |read| {
+        let answer = |read: Req| {
             assert_eq!(read.opcode(), Opcode::Read);
             self.answer(&read);
-        });
+        };
+        let back = self.fs.answer_until_back(&self.caller, answer);
         let other = back.expect("posix_fadvise");
+        // What it has asked for and was over the limit for background requests.
+        while self.fs.channel.wait_readable(SHORT).unwrap() {
+            answer(self.fs.next());
+        }
         let Self { fs, .. } = self;
         // Closing asks the daemon, which is about to go.
         drop(fs);
