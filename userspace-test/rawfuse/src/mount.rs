@@ -180,8 +180,9 @@ impl Drop for Mount {
     fn drop(&mut self) {
         if let Some(target) = &self.target {
             // It may be unmounted already. Then another one's mount may be in its place ...
-            if self.id.is_some() && unique_id(target).is_some_and(|id| Some(id) != self.id) {
-                return;
+            match (self.id, unique_id(target)) {
+                (Some(own), Some(there)) if own != there => return,
+                _ => {}
             }
             // ... or none, and nothing is left to do when this fails.
             let _ = umount2(target, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH);
